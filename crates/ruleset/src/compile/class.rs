@@ -1,0 +1,480 @@
+//! One class of a table: its automata, its cells, and the vectors by which several automata compose.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use palisade_policy::model::{Action, Class};
+
+use super::layout::{
+    AUTOMATA, AutomatonHeader, CLASS_ACTIVE, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS, CLASS_SOURCED, ClassHeader,
+    MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
+};
+use super::sources::{Column, Columns, Sources};
+use super::{AutomatonStats, ClassStats, CompileError, groups};
+use crate::automaton::{Dfa, MixBuild, PatternIndex, pack};
+use crate::decide::can_deny_file;
+use crate::decision::{By, Decision, RuleId, Verdict};
+use crate::judge::{Candidate, Conditions, Rank, Says, candidate};
+use crate::network;
+use crate::pattern::Pattern;
+use crate::resolve::{Name, ObjectRank};
+use crate::rules::{Rule, RuleBody, RuleSet, Tier};
+use crate::workload::Posture;
+
+/// The rank number of the base slot's key; rules have greater ones.
+const BASE_RANK: u32 = 1;
+
+/// Writes one class into the words of a table.
+pub(super) struct ClassWriter<'a> {
+    rules: &'a RuleSet,
+    class: Class,
+    columns: Columns,
+    /// What each pattern index stands for.
+    names: Vec<Meaning>,
+    words: &'a mut Vec<u64>,
+    owner_pairs: HashMap<u64, u32, MixBuild>,
+    vectors: HashMap<Vec<u64>, u32, MixBuild>,
+    ranks: BTreeMap<Rank, u32>,
+    slots: Slots,
+    depends_on_owner: bool,
+}
+
+/// What a pattern stands for.
+#[derive(Clone, Copy)]
+enum Meaning {
+    /// A name of a rule; `live` where `tree-integrity` counts it.
+    Rule {
+        id: RuleId,
+        rank: ObjectRank,
+        live: bool,
+    },
+    Base {
+        read: bool,
+        write: bool,
+    },
+}
+
+/// Which policies share a slot of the vectors. Policies whose rules never look on compete as one.
+#[derive(Default)]
+struct Slots {
+    /// By policy index.
+    of: BTreeMap<usize, usize>,
+    count: usize,
+    upper: u32,
+    lower: u32,
+    audited: u32,
+    allow_list: u32,
+    base: Option<usize>,
+}
+
+impl<'a> ClassWriter<'a> {
+    pub(super) fn new(rules: &'a RuleSet, class: Class, sources: &Sources, words: &'a mut Vec<u64>) -> Self {
+        Self {
+            rules,
+            class,
+            columns: sources.columns(rules, class),
+            names: Vec::new(),
+            words,
+            owner_pairs: HashMap::default(),
+            vectors: HashMap::default(),
+            ranks: BTreeMap::new(),
+            slots: Slots::new(rules, class),
+            depends_on_owner: false,
+        }
+    }
+
+    /// Writes the class and gives its header and figures.
+    pub(super) fn write(mut self) -> Result<(ClassHeader, ClassStats), CompileError> {
+        if !self.rules.is_active(self.class) {
+            return Ok((ClassHeader { base_slot: slot_number(SLOTS_MAX), ..ClassHeader::default() }, ClassStats::default()));
+        }
+        let mut header = self.common_header();
+        let stats = match self.class {
+            Class::Process | Class::File => self.write_paths(&mut header)?,
+            Class::Network => {
+                let mut cells = vec![Vec::new(); network::SOCKET_ROWS];
+                for (row, socket) in network::representatives() {
+                    let met = |body: &RuleBody| match body {
+                        RuleBody::Network(rule) => network::meets(rule.protocol, socket),
+                        RuleBody::Process(_) | RuleBody::File(_) | RuleBody::Capability(_) => None,
+                    };
+                    cells[row] = self.met_rules(met);
+                }
+                self.write_rows(&mut header, &cells)
+            }
+            Class::Capability => {
+                let rows = (0..super::layout::CAPABILITY_ROWS).map(|row| {
+                    self.met_rules(|body| match body {
+                        RuleBody::Capability(rule) => {
+                            (usize::from(rule.capability.number()) == row).then_some(ObjectRank::EVERYTHING)
+                        }
+                        RuleBody::Process(_) | RuleBody::File(_) | RuleBody::Network(_) => None,
+                    })
+                });
+                let cells: Vec<_> = rows.collect();
+                self.write_rows(&mut header, &cells)
+            }
+        };
+        if self.depends_on_owner {
+            header.flags |= CLASS_OWNER;
+        }
+        Ok((header, ClassStats { columns: self.columns.len(), ..stats }))
+    }
+
+    fn common_header(&mut self) -> ClassHeader {
+        let column_map = self.position();
+        self.words.extend(self.columns.map.iter().map(|column| u64::from(*column)));
+        let has_pts = |body: &RuleBody| match body {
+            RuleBody::Process(rule) => rule.pts_false,
+            RuleBody::File(rule) => rule.pts_false,
+            RuleBody::Network(rule) => rule.pts_false,
+            RuleBody::Capability(_) => false,
+        };
+        let mut flags = CLASS_ACTIVE;
+        if self.rules.of_class(self.class).any(|r| has_pts(&r.body)) {
+            flags |= CLASS_PTS;
+        }
+        if self.rules.of_class(self.class).any(|r| self.rules.names(r).is_some_and(|n| !n.sources.is_empty())) {
+            flags |= CLASS_SOURCED;
+        }
+        let by = By::DefaultPosture;
+        let posture = match self.rules.posture(self.class) {
+            Posture::Block => Decision { verdict: Verdict::Block, by, shadow: None },
+            Posture::Audit => Decision { verdict: Verdict::Audit, by, shadow: None },
+        };
+        let posture_1 = if self.class == Class::Process { Decision::NOTHING } else { posture };
+        ClassHeader {
+            flags,
+            columns: u32::try_from(self.columns.len()).unwrap_or(u32::MAX),
+            column_map,
+            base_slot: slot_number(self.slots.base.unwrap_or(SLOTS_MAX)),
+            posture: [decision_word(posture), decision_word(posture_1)],
+            unresolvable: decision_word(self.rules.unresolvable(self.class)),
+            ..ClassHeader::default()
+        }
+    }
+
+    // --- classes without paths
+
+    fn met_rules(&self, met: impl Fn(&RuleBody) -> Option<ObjectRank>) -> Vec<(RuleId, ObjectRank)> {
+        self.rules.of_class(self.class).filter_map(|rule| Some((rule.id, met(&rule.body)?))).collect()
+    }
+
+    fn write_rows(&mut self, header: &mut ClassHeader, rows: &[Vec<(RuleId, ObjectRank)>]) -> ClassStats {
+        let cells = self.position();
+        for met in rows {
+            let columns: Vec<Column> = self.columns.iter().cloned().collect();
+            for column in &columns {
+                let candidates = self.candidates(met.iter().copied(), column, Conditions::NONE);
+                let decision = self.rules.judge_class(self.class, &candidates, false, true);
+                self.words.push(u64::from(decision_word(decision)));
+            }
+        }
+        header.automata[0] = AutomatonHeader { start: 0, cells, vectors: 0, rows: u32::try_from(rows.len()).unwrap_or(u32::MAX) };
+        ClassStats::default()
+    }
+
+    // --- path classes
+
+    fn write_paths(&mut self, header: &mut ClassHeader) -> Result<ClassStats, CompileError> {
+        let (simple, globs, invoked) = self.patterns();
+        let names = std::mem::take(&mut self.names);
+        let blame = |index: PatternIndex| match names.get(index as usize) {
+            Some(Meaning::Rule { id, .. }) => Some(*id),
+            Some(Meaning::Base { .. }) | None => None,
+        };
+        let mut automata = vec![(0, simple.len(), groups::literal(&simple, &blame)?)];
+        let glob_count = globs.len();
+        for (i, dfa) in groups::globs(globs, &blame)?.into_iter().enumerate() {
+            automata.push((i + 1, glob_count, dfa));
+        }
+        header.globs = u32::try_from(automata.len() - 1).unwrap_or(u32::MAX);
+        if !invoked.is_empty() {
+            automata.push((MULTI_CALL_AUTOMATON, invoked.len(), groups::literal(&invoked, &blame)?));
+        }
+        self.names = names;
+
+        let composes = automata.len() > 1;
+        if composes {
+            self.write_ranks(header, &automata)?;
+        }
+        let mut stats = ClassStats::default();
+        for (place, patterns, dfa) in &automata {
+            let live = dfa.can_reach(|set| {
+                set.iter().any(|index| matches!(self.names.get(*index as usize), Some(Meaning::Rule { live: true, .. })))
+            });
+            if self.class == Class::File && live.iter().any(|l| *l) {
+                header.flags |= CLASS_LIVE_DIRS;
+            }
+            let before = self.words.len();
+            let packed = pack(self.words, dfa, &live).ok_or(CompileError::IndexSpace { class: self.class })?;
+            let words = self.words.len() - before;
+            let cells = self.write_cells(dfa);
+            let vectors = if composes { self.write_vectors(dfa) } else { 0 };
+            let rows = u32::try_from(dfa.accept_sets.len()).unwrap_or(u32::MAX);
+            header.automata[*place] = AutomatonHeader { start: packed.start, cells, vectors, rows };
+            stats.automata.push(AutomatonStats {
+                place: *place,
+                patterns: *patterns,
+                states: dfa.states.len(),
+                words,
+                sets: dfa.accept_sets.len(),
+            });
+        }
+        debug_assert!(stats.automata.len() <= AUTOMATA);
+        Ok(stats)
+    }
+
+    /// The patterns of the class, numbered: simple ones, globs, and those over `path//name`.
+    fn patterns(&mut self) -> (groups::Indexed, groups::Indexed, groups::Indexed) {
+        let (mut simple, mut globs, mut invoked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut number = |meaning, pattern: &Pattern, to: &mut groups::Indexed| {
+            let index = PatternIndex::try_from(self.names.len()).unwrap_or(PatternIndex::MAX);
+            self.names.push(meaning);
+            to.push((pattern.clone(), index));
+        };
+        for rule in self.rules.of_class(self.class) {
+            let Some(names) = self.rules.names(rule) else { continue };
+            let counted = !rule.audited && can_deny_file(rule);
+            for Name { pattern, rank } in &names.objects {
+                let to = if pattern.is_simple() { &mut simple } else { &mut globs };
+                let live = counted && pattern.has_literal_beginning();
+                number(Meaning::Rule { id: rule.id, rank: *rank, live }, pattern, to);
+            }
+            for Name { pattern, rank } in &names.invoked {
+                number(Meaning::Rule { id: rule.id, rank: *rank, live: false }, pattern, &mut invoked);
+            }
+        }
+        // The base set is asked only before a posture.
+        if self.class == Class::File && !self.rules.allow_lists(self.class).is_empty() {
+            for base in &self.rules.resolution.base {
+                let to = if base.name.pattern.is_simple() { &mut simple } else { &mut globs };
+                number(Meaning::Base { read: base.read, write: base.write }, &base.name.pattern, to);
+            }
+        }
+        (simple, globs, invoked)
+    }
+
+    /// The rules of an accept set that match in a column, and whether the base set does.
+    fn met(&self, set: &[PatternIndex], column: &Column, conditions: Conditions) -> (Vec<Candidate>, bool) {
+        let meanings = set.iter().filter_map(|index| self.names.get(*index as usize));
+        let mut base = false;
+        let mut rules = Vec::new();
+        for meaning in meanings {
+            match meaning {
+                Meaning::Rule { id, rank, live: _ } => rules.push((*id, *rank)),
+                Meaning::Base { read, write } => base |= if conditions.write { *write } else { *read },
+            }
+        }
+        (self.candidates(rules.into_iter(), column, conditions), base)
+    }
+
+    fn candidates(
+        &self,
+        met: impl Iterator<Item = (RuleId, ObjectRank)>,
+        column: &Column,
+        conditions: Conditions,
+    ) -> Vec<Candidate> {
+        let rules = met.filter_map(|(id, rank)| Some((self.rules.rule(id)?, rank)));
+        rules.filter_map(|(rule, rank)| candidate(rule, rank, column.source_match(rule), conditions)).collect()
+    }
+
+    fn conditions(&self, operation: usize, owner: bool) -> Conditions {
+        let second = operation == 1;
+        Conditions {
+            write: second && self.class == Class::File,
+            owner,
+            // The kernel does not see arguments yet: no list passes.
+            arguments_listed: false,
+            mapping: second && self.class == Class::Process,
+        }
+    }
+
+    fn write_cells(&mut self, dfa: &Dfa) -> u32 {
+        let columns: Vec<Column> = self.columns.iter().cloned().collect();
+        let mut cells = Vec::with_capacity(dfa.accept_sets.len() * columns.len());
+        for set in &dfa.accept_sets {
+            for column in &columns {
+                let [first, second] = [0, 1].map(|operation| {
+                    let [other, owner] = [false, true].map(|owner| {
+                        let conditions = self.conditions(operation, owner);
+                        let (candidates, base) = self.met(set, column, conditions);
+                        decision_word(self.rules.judge_class(self.class, &candidates, base, !conditions.mapping))
+                    });
+                    self.owner_word(other, owner)
+                });
+                cells.push(u64::from(first) | u64::from(second) << 32);
+            }
+        }
+        let at = self.position();
+        self.words.append(&mut cells);
+        at
+    }
+
+    fn owner_word(&mut self, other: u32, owner: u32) -> u32 {
+        if other == owner {
+            return other;
+        }
+        self.depends_on_owner = true;
+        let pair = u64::from(other) | u64::from(owner) << 32;
+        let at = self.position();
+        let index = *self.owner_pairs.entry(pair).or_insert_with(|| {
+            self.words.push(pair);
+            at
+        });
+        OWNER_DEPENDS | index
+    }
+
+    // --- composition
+
+    /// Numbers the ranks that occur, and writes which rule each names.
+    fn write_ranks(&mut self, header: &mut ClassHeader, automata: &[(usize, usize, Dfa)]) -> Result<(), CompileError> {
+        if self.slots.count > SLOTS_MAX {
+            return Err(CompileError::TooManyPolicies { class: self.class, slots: self.slots.count, limit: SLOTS_MAX });
+        }
+        let mut occurring: BTreeSet<Rank> = BTreeSet::new();
+        let columns: Vec<Column> = self.columns.iter().cloned().collect();
+        for (_, _, dfa) in automata {
+            for set in &dfa.accept_sets {
+                for column in &columns {
+                    for (operation, owner) in [(0, false), (0, true), (1, false), (1, true)] {
+                        let (candidates, _) = self.met(set, column, self.conditions(operation, owner));
+                        occurring.extend(candidates.iter().map(|c| c.rank));
+                    }
+                }
+            }
+        }
+        let at = self.position();
+        self.words.push(u64::from(By::Nothing.code()));
+        self.words.push(u64::from(By::BaseSet.code()));
+        for (rank, number) in occurring.into_iter().zip(BASE_RANK + 1..) {
+            self.words.push(u64::from(By::Rule(rank.order.0).code()));
+            self.ranks.insert(rank, number);
+        }
+        let Slots { of: _, count, upper, lower, audited, allow_list, base: _ } = &self.slots;
+        header.ranks = at;
+        header.slots = slot_number(*count);
+        (header.upper, header.lower, header.audited, header.allow_list) = (*upper, *lower, *audited, *allow_list);
+        Ok(())
+    }
+
+    fn write_vectors(&mut self, dfa: &Dfa) -> u32 {
+        let columns: Vec<Column> = self.columns.iter().cloned().collect();
+        let mut indices = Vec::with_capacity(dfa.accept_sets.len() * columns.len());
+        for set in &dfa.accept_sets {
+            for column in &columns {
+                let mut vector = Vec::with_capacity(4 * self.slots.count);
+                for (operation, owner) in [(0, false), (0, true), (1, false), (1, true)] {
+                    let (candidates, base) = self.met(set, column, self.conditions(operation, owner));
+                    vector.extend(self.slot_keys(&candidates, base));
+                }
+                let at = self.position();
+                let index = *self.vectors.entry(vector).or_insert_with_key(|vector| {
+                    self.words.extend_from_slice(vector);
+                    at
+                });
+                indices.push(u64::from(index));
+            }
+        }
+        let at = self.position();
+        self.words.append(&mut indices);
+        at
+    }
+
+    fn slot_keys(&self, candidates: &[Candidate], base: bool) -> Vec<u64> {
+        let mut best = vec![0_u32; self.slots.count];
+        let mut decided = vec![0_u32; self.slots.count];
+        for candidate in candidates {
+            let Some(slot) = self.slots.of.get(&candidate.policy_index) else { continue };
+            let key = self.ranks.get(&candidate.rank).map_or(0, |number| number << 2 | says_word(candidate.rank.says));
+            best[*slot] = best[*slot].max(key);
+            if !candidate.rank.says.looks_on() {
+                decided[*slot] = decided[*slot].max(key);
+            }
+        }
+        if let (Some(slot), true) = (self.slots.base, base) {
+            best[slot] = BASE_RANK << 2 | says_word(Says::Allow);
+            decided[slot] = best[slot];
+        }
+        best.into_iter().zip(decided).map(|(best, decided)| u64::from(best) | u64::from(decided) << 32).collect()
+    }
+
+    fn position(&self) -> u32 {
+        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    fn new(rules: &RuleSet, class: Class) -> Self {
+        let mut slots = Self::default();
+        let mut policies: BTreeMap<usize, (Tier, bool, bool)> = BTreeMap::new();
+        for rule in rules.of_class(class) {
+            let entry = policies.entry(rule.policy_index).or_insert((rule.tier, rule.audited, false));
+            entry.2 |= may_look_on(rule);
+        }
+        let lists = rules.allow_lists(class);
+        let mut shared: BTreeMap<Tier, usize> = BTreeMap::new();
+        for (policy, (tier, audited, alone)) in policies {
+            let fresh = slots.count;
+            let slot = if alone || audited { fresh } else { *shared.entry(tier).or_insert(fresh) };
+            slots.count = slots.count.max(slot + 1);
+            slots.of.insert(policy, slot);
+            let bit = 1_u32.checked_shl(slot_number(slot)).unwrap_or(0);
+            match tier {
+                Tier::Upper => slots.upper |= bit,
+                Tier::Lower => slots.lower |= bit,
+            }
+            if audited {
+                slots.audited |= bit;
+            }
+            if lists.contains_key(&policy) {
+                slots.allow_list |= bit;
+            }
+        }
+        if class == Class::File && !lists.is_empty() {
+            slots.base = Some(slots.count);
+            slots.count += 1;
+        }
+        slots
+    }
+}
+
+/// Whether a rule can look on, so that its policy competes apart from others.
+fn may_look_on(rule: &Rule) -> bool {
+    let conditional = match &rule.body {
+        RuleBody::Process(body) => body.owner_only || body.allowed_args.is_some(),
+        RuleBody::File(body) => body.owner_only || body.read_only,
+        RuleBody::Network(_) | RuleBody::Capability(_) => false,
+    };
+    match rule.action() {
+        Action::Audit => true,
+        Action::Block => conditional,
+        Action::Allow => false,
+    }
+}
+
+/// A decision as a word of a cell.
+fn decision_word(decision: Decision) -> u32 {
+    let Decision { verdict, by, shadow } = decision;
+    let (verdict, by) = match (verdict, shadow) {
+        (Verdict::Allow | Verdict::Audit, Some((Verdict::Block, by))) => (WOULD_BLOCK, by),
+        (Verdict::Allow, _) => (0, by),
+        (Verdict::Audit, _) => (1, by),
+        (Verdict::Block, _) => (2, by),
+    };
+    verdict << VERDICT_SHIFT | by.code()
+}
+
+fn says_word(says: Says) -> u32 {
+    match says {
+        Says::Silent => 0,
+        Says::Audit => 1,
+        Says::Allow => 2,
+        Says::Block => 3,
+    }
+}
+
+fn slot_number(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,413 @@
+//! Selection and names: which rules concern a workload, and every way in which each names objects and sources there.
+
+use std::sync::Arc;
+
+use palisade_policy::glob::{Glob, Token};
+use palisade_policy::model::{Action, Kind, PathName, PathObject, Policy, PolicyKey, PolicyMode, SelectorInput, SourceMatch};
+
+use crate::base_set::{self, BaseName};
+use crate::decision::RuleId;
+use crate::pattern::Pattern;
+use crate::rules::{Rule, RuleBody, RuleSet, Tier};
+use crate::workload::{Scope, Tree, Workload};
+
+/// The names of the rules, by rule id, and the base set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolution {
+    pub(crate) rules: Vec<RuleNames>,
+    pub(crate) base: Vec<BaseName>,
+    /// Rules met through a multi-call binary (`meaning` section 3.6): rule and the binary.
+    pub(crate) multi_call: Vec<(RuleId, Vec<u8>)>,
+}
+
+/// Every way in which one rule names its objects and its sources.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuleNames {
+    /// Objects by path.
+    pub(crate) objects: Vec<Name>,
+    /// Objects by path and invocation name, over `path//name`.
+    pub(crate) invoked: Vec<Name>,
+    /// Sources; empty: any.
+    pub(crate) sources: Vec<SourceName>,
+}
+
+/// One way to name an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) pattern: Pattern,
+    pub(crate) rank: ObjectRank,
+}
+
+/// One way to name a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceName {
+    pub(crate) pattern: Pattern,
+    /// Named exactly, not by a glob or a directory.
+    pub(crate) exact: bool,
+}
+
+/// The rank of a rule by its object (`meaning` section 4(2)); the greater is the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ObjectRank {
+    kind: RankKind,
+    length: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum RankKind {
+    /// A directory, or `all` of the network.
+    Directory,
+    /// A glob, or a socket type.
+    Glob,
+    /// A base name, or a protocol.
+    ExecName,
+    /// An exact path.
+    Exact,
+}
+
+/// The multi-call binaries that are always known.
+pub const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
+
+// === impl RuleSet ===
+
+impl RuleSet {
+    /// The rules of `policies` that concern `workload`, with their names resolved in its `tree`. A policy whose key
+    /// comes again later in the list is replaced by the later one.
+    #[must_use]
+    pub fn new(policies: &[Policy], workload: &Workload, tree: &dyn Tree) -> Self {
+        let mut selected: Vec<&Policy> = Vec::new();
+        for (i, policy) in policies.iter().enumerate() {
+            let replaced = policies[i + 1..].iter().any(|later| later.key == policy.key);
+            if !replaced && policy.mode != PolicyMode::Disabled && concerns(policy, workload) {
+                selected.push(policy);
+            }
+        }
+        // Full ties are ordered by kind, namespace, name and position: so are the rule ids.
+        selected.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut rules = Vec::new();
+        for (policy_index, policy) in selected.into_iter().enumerate() {
+            let Policy { key, origin: _, selector: _, mode, process, file, network, capabilities, gaps: _ } = policy;
+            let key = Arc::new(key.clone());
+            let mut bodies: Vec<RuleBody> = Vec::new();
+            bodies.extend(process.iter().cloned().map(RuleBody::Process));
+            bodies.extend(file.iter().cloned().map(RuleBody::File));
+            bodies.extend(network.iter().cloned().map(RuleBody::Network));
+            bodies.extend(capabilities.iter().cloned().map(RuleBody::Capability));
+            bodies.sort_by_key(RuleBody::position);
+            for body in bodies {
+                let Some(id) = RuleId::new(rules.len()) else { break };
+                let tier = tier(&key);
+                rules.push(Rule {
+                    id,
+                    policy: Arc::clone(&key),
+                    policy_index,
+                    tier,
+                    audited: *mode == PolicyMode::Audited,
+                    body,
+                });
+            }
+        }
+        let mut resolution = Resolution { base: base_set::resolve(workload, tree), ..Resolution::default() };
+        for rule in &rules {
+            let mut resolver = Resolver { tree, workload, action: rule.action(), multi_call: None };
+            resolution.rules.push(resolver.names(&rule.body));
+            resolution.multi_call.extend(resolver.multi_call.map(|file| (rule.id, file)));
+        }
+        Self { workload: workload.clone(), rules, resolution }
+    }
+}
+
+/// Whether a policy's kind, namespace and selector take in the workload.
+fn concerns(policy: &Policy, workload: &Workload) -> bool {
+    let Workload { scope, namespace, labels, container, hostname, ignore_selectors, .. } = workload;
+    let kind_fits = match (policy.key.kind, scope) {
+        (Kind::Cluster | Kind::Namespaced, Scope::Workload) | (Kind::Host, Scope::Host) => true,
+        (Kind::Cluster | Kind::Namespaced, Scope::Host) | (Kind::Host, Scope::Workload) => false,
+    };
+    if !kind_fits || *ignore_selectors {
+        return kind_fits;
+    }
+    let namespace_fits = policy.key.kind != Kind::Namespaced || policy.key.namespace == *namespace;
+    let input = SelectorInput { namespace, labels, container: container.as_deref(), hostname };
+    namespace_fits && policy.selector.selects(input)
+}
+
+fn tier(key: &PolicyKey) -> Tier {
+    match key.kind {
+        Kind::Cluster => Tier::Upper,
+        Kind::Namespaced | Kind::Host => Tier::Lower,
+    }
+}
+
+// === impl ObjectRank ===
+
+impl ObjectRank {
+    pub(crate) const EXACT: Self = Self { kind: RankKind::Exact, length: 0 };
+    pub(crate) const EXEC_NAME: Self = Self { kind: RankKind::ExecName, length: 0 };
+    /// Of a protocol rule, a type rule and `all`.
+    pub(crate) const PROTOCOL: Self = Self { kind: RankKind::ExecName, length: 0 };
+    pub(crate) const SOCKET_TYPE: Self = Self { kind: RankKind::Glob, length: 0 };
+    pub(crate) const EVERYTHING: Self = Self { kind: RankKind::Directory, length: 0 };
+
+    pub(crate) fn directory(length: usize) -> Self {
+        Self { kind: RankKind::Directory, length: clamp(length) }
+    }
+
+    fn glob(literal_bytes: usize) -> Self {
+        Self { kind: RankKind::Glob, length: clamp(literal_bytes) }
+    }
+
+    /// Whether the object is named as a directory (or by a glob that ranks as one).
+    pub(crate) fn is_directory(self) -> bool {
+        self.kind == RankKind::Directory
+    }
+
+    /// Whether the object is named by an exact path or a glob.
+    pub(crate) fn is_exact_or_glob(self) -> bool {
+        matches!(self.kind, RankKind::Exact | RankKind::Glob)
+    }
+
+    /// The rank in words.
+    pub(crate) fn describe(self) -> String {
+        match self.kind {
+            RankKind::Exact => "exact".to_owned(),
+            RankKind::ExecName => "name".to_owned(),
+            RankKind::Glob => format!("glob of {} literal bytes", self.length),
+            RankKind::Directory => format!("directory of {} bytes", self.length),
+        }
+    }
+
+    /// The same with one part of its text replaced by another.
+    fn resized(self, from: usize, to: usize) -> Self {
+        let length = (self.length as usize + to).saturating_sub(from);
+        Self { length: clamp(length), ..self }
+    }
+}
+
+fn clamp(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+// === impl Resolver ===
+
+/// Finds the names of one rule.
+struct Resolver<'a> {
+    tree: &'a dyn Tree,
+    workload: &'a Workload,
+    action: Action,
+    /// The multi-call binary that the rule is met through, if any.
+    multi_call: Option<Vec<u8>>,
+}
+
+impl Resolver<'_> {
+    fn names(&mut self, body: &RuleBody) -> RuleNames {
+        let (object, sources) = match body {
+            RuleBody::Process(rule) => (Some((&rule.object, true)), &rule.from_source),
+            RuleBody::File(rule) => (Some((&rule.object, false)), &rule.from_source),
+            RuleBody::Network(rule) => (None, &rule.from_source),
+            RuleBody::Capability(rule) => (None, &rule.from_source),
+        };
+        let mut names = RuleNames::default();
+        if let Some((object, is_process)) = object {
+            self.object(object, is_process, &mut names);
+        }
+        for source in sources {
+            self.source(source, &mut names.sources);
+        }
+        names
+    }
+
+    fn object(&mut self, object: &PathObject, is_process: bool, names: &mut RuleNames) {
+        match object {
+            PathObject::Path(PathName { literal, glob }) => {
+                self.exact(literal.as_bytes(), is_process, names);
+                if let Some(glob) = glob {
+                    self.glob(glob, &mut names.objects);
+                }
+            }
+            PathObject::Directory { dir, recursive } => self.directory(dir, *recursive, &mut names.objects),
+            PathObject::Pattern(glob) => self.glob(glob, &mut names.objects),
+            PathObject::ExecName(name) => {
+                let rank = ObjectRank::EXEC_NAME;
+                names.objects.push(Name { pattern: Pattern::base_name(name.as_bytes()), rank });
+                if self.action != Action::Allow {
+                    for file in self.multi_call_names() {
+                        names.invoked.push(Name { pattern: Pattern::base_name_invoked(file.as_bytes(), name.as_bytes()), rank });
+                    }
+                }
+            }
+        }
+    }
+
+    fn exact(&mut self, path: &[u8], is_process: bool, names: &mut RuleNames) {
+        let rank = ObjectRank::EXACT;
+        if let Some(rest) = path.strip_prefix(b"/proc/thread-self") {
+            names.objects.push(Name { pattern: own_thread(rest, None), rank });
+            return;
+        }
+        names.objects.push(Name { pattern: Pattern::exact(path), rank });
+        let Some(resolved) = self.resolve(path) else { return };
+        let (own, file) = (base_name(path), base_name(&resolved));
+        if is_process && own != file && self.is_multi_call(file) {
+            self.multi_call = Some(resolved.clone());
+            if self.action != Action::Allow {
+                let text = [resolved.as_slice(), b"//", own].concat();
+                names.invoked.push(Name { pattern: Pattern::exact(&text), rank });
+                return;
+            }
+        }
+        names.objects.push(Name { pattern: Pattern::exact(&resolved), rank });
+    }
+
+    fn directory(&self, dir: &PathName, recursive: bool, names: &mut Vec<Name>) {
+        let PathName { literal, glob } = dir;
+        let literal = literal.as_bytes();
+        if let Some(rest) = literal.strip_prefix(b"/proc/thread-self/") {
+            let rest = [b"/", rest].concat();
+            let rank = ObjectRank::directory(literal.len());
+            let tail = if recursive { Token::DoubleStar } else { Token::Star };
+            names.push(Name { pattern: own_thread(&rest, Some(tail)), rank });
+            names.push(Name { pattern: own_thread(without_slash(&rest), None), rank });
+        } else {
+            push_directory(literal, recursive, names);
+            if let Some(mut resolved) = self.resolve(without_slash(literal)) {
+                if resolved != b"/" {
+                    resolved.push(b'/');
+                }
+                push_directory(&resolved, recursive, names);
+            }
+        }
+        if let Some(glob) = glob {
+            let rank = ObjectRank::directory(glob.literal_bytes());
+            for sequence in glob.sequences() {
+                // The directory's text ends in `/`: the object itself has none.
+                let itself = sequence.strip_suffix(&[Token::Byte(b'/')]).unwrap_or(sequence);
+                let tail = if recursive { Token::DoubleStar } else { Token::Star };
+                let below: Vec<Token> = sequence.iter().cloned().chain([tail]).collect();
+                for tokens in [itself, &below] {
+                    self.pattern(Pattern::glob(tokens), rank, names);
+                }
+            }
+        }
+    }
+
+    fn glob(&self, glob: &Glob, names: &mut Vec<Name>) {
+        let rank = rank_of(glob);
+        if matches!(glob.text(), "/**" | "**") {
+            names.push(Name { pattern: Pattern::below(b"/"), rank });
+            names.push(Name { pattern: Pattern::any_memfd(), rank });
+            return;
+        }
+        for sequence in glob.sequences() {
+            self.pattern(Pattern::glob(sequence), rank, names);
+        }
+    }
+
+    /// A pattern, and the same with its literal beginning resolved.
+    fn pattern(&self, pattern: Pattern, rank: ObjectRank, names: &mut Vec<Name>) {
+        let literal = pattern.literal_beginning();
+        let cut = literal.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+        let prefix = &literal[..cut];
+        if prefix.len() > 1
+            && let Some(mut resolved) = self.resolve(without_slash(prefix))
+        {
+            if resolved != b"/" {
+                resolved.push(b'/');
+            }
+            if let Some(moved) = pattern.with_prefix(prefix, &resolved) {
+                names.push(Name { pattern: moved, rank: rank.resized(prefix.len(), resolved.len()) });
+            }
+        }
+        names.push(Name { pattern, rank });
+    }
+
+    fn source(&self, source: &SourceMatch, sources: &mut Vec<SourceName>) {
+        let mut names = Vec::new();
+        match source {
+            SourceMatch::Path(PathName { literal, glob }) => {
+                let path = literal.as_bytes();
+                sources.push(SourceName { pattern: Pattern::exact(path), exact: true });
+                if let Some(resolved) = self.resolve(path) {
+                    sources.push(SourceName { pattern: Pattern::exact(&resolved), exact: true });
+                }
+                if let Some(glob) = glob {
+                    self.glob(glob, &mut names);
+                }
+            }
+            SourceMatch::Directory { dir, recursive } => self.directory(dir, *recursive, &mut names),
+        }
+        sources.extend(names.into_iter().map(|name| SourceName { pattern: name.pattern, exact: false }));
+    }
+
+    /// What the path resolves to, where that differs and the rule may follow.
+    fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
+        if path.is_empty() || path == b"/" || path.starts_with(b"/proc/") || path.starts_with(b"memfd:") {
+            return None;
+        }
+        let resolved = self.tree.resolve(path)?;
+        let may_follow = self.action != Action::Allow || resolved.allow_may_follow;
+        (may_follow && resolved.path != path).then_some(resolved.path)
+    }
+
+    fn is_multi_call(&self, name: &[u8]) -> bool {
+        self.multi_call_names().any(|known| known.as_bytes() == name)
+    }
+
+    fn multi_call_names(&self) -> impl Iterator<Item = &str> {
+        MULTI_CALL.into_iter().chain(self.workload.multi_call.iter().map(String::as_str))
+    }
+}
+
+/// The patterns of a glob that an Allow means, with its literal beginning resolved (for the base set).
+pub(crate) fn resolved_patterns(glob: &Glob, tree: &dyn Tree) -> Vec<Pattern> {
+    let workload = Workload::run();
+    let resolver = Resolver { tree, workload: &workload, action: Action::Allow, multi_call: None };
+    let mut names = Vec::new();
+    resolver.glob(glob, &mut names);
+    // An entry without a glob character is an exact path, whose last component may be a link too.
+    if !Glob::is_magic(glob.text())
+        && let Some(resolved) = resolver.resolve(glob.text().as_bytes())
+    {
+        names.push(Name { pattern: Pattern::exact(&resolved), rank: ObjectRank::EXACT });
+    }
+    names.into_iter().map(|name| name.pattern).collect()
+}
+
+fn push_directory(directory: &[u8], recursive: bool, names: &mut Vec<Name>) {
+    let rank = ObjectRank::directory(directory.len());
+    let itself = if directory == b"/" { directory } else { without_slash(directory) };
+    names.push(Name { pattern: Pattern::exact(itself), rank });
+    let below = if recursive { Pattern::below(directory) } else { Pattern::children(directory) };
+    names.push(Name { pattern: below, rank });
+    if recursive && directory == b"/" {
+        names.push(Name { pattern: Pattern::any_memfd(), rank });
+    }
+}
+
+/// `/proc/thread-self` + rest: the acting process's entry, whichever of its threads acts.
+fn own_thread(rest: &[u8], tail: Option<Token>) -> Pattern {
+    let tokens: Vec<Token> = b"/proc/self/task/"
+        .iter()
+        .map(|b| Token::Byte(*b))
+        .chain([Token::Star])
+        .chain(rest.iter().map(|b| Token::Byte(*b)))
+        .chain(tail)
+        .collect();
+    Pattern::glob(&tokens)
+}
+
+fn rank_of(glob: &Glob) -> ObjectRank {
+    if glob.ranks_as_directory() { ObjectRank::directory(glob.literal_bytes()) } else { ObjectRank::glob(glob.literal_bytes()) }
+}
+
+fn without_slash(path: &[u8]) -> &[u8] {
+    match path.strip_suffix(b"/") {
+        Some(b"") | None => path,
+        Some(rest) => rest,
+    }
+}
+
+/// The last component of a path.
+pub(crate) fn base_name(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|b| *b == b'/').map_or(path, |i| &path[i + 1..])
+}

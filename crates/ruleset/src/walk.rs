@@ -1,0 +1,276 @@
+//! The kernel's walk over a table, in user space: proves the tables without a kernel. Every line has its twin in the C
+//! programs; nothing here knows a rule.
+
+use palisade_policy::model::Class;
+
+use crate::access::{Access, Actor, FileMode, Object, Operation, Program};
+use crate::compile::{
+    ACCEPT_MASK, CLASS_ACTIVE, CODE_MASK, ClassHeader, HEADER_BYTES, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SINK, SLOTS_MAX,
+    TABLE_CLASSES, TABLE_FOLD, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
+};
+use crate::decision::{By, Verdict};
+use crate::network;
+
+/// What the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Who decided.
+    pub by: Option<By>,
+    /// An audited policy would have denied it; `by` names it.
+    pub would_block: bool,
+}
+
+/// A table, read from the bytes that the kernel gets.
+#[derive(Clone, Debug)]
+pub struct Table {
+    header: TableHeader,
+    words: Vec<u64>,
+}
+
+/// Where one automaton ended.
+#[derive(Clone, Copy)]
+struct End {
+    automaton: usize,
+    accept: u32,
+}
+
+const SAYS_MASK: u32 = 3;
+const SAYS_AUDIT: u32 = 1;
+const SAYS_ALLOW: u32 = 2;
+const SAYS_BLOCK: u32 = 3;
+
+// === impl Walked ===
+
+impl Walked {
+    const PASS: Self = Self { verdict: Verdict::Allow, by: None, would_block: false };
+
+    fn from_word(word: u32) -> Self {
+        let by = By::from_code(word & CODE_MASK);
+        let verdict = match word >> VERDICT_SHIFT {
+            0 => Verdict::Allow,
+            2 => Verdict::Block,
+            _ => Verdict::Audit,
+        };
+        Self { verdict, by, would_block: word >> VERDICT_SHIFT == WOULD_BLOCK }
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// Reads a map value. `None` if it is none of this version.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let header = TableHeader::from_bytes(bytes)?;
+        let (words, _) = bytes.get(HEADER_BYTES..)?.as_chunks::<8>();
+        Some(Self { header, words: words.iter().map(|word| u64::from_le_bytes(*word)).collect() })
+    }
+
+    /// What the kernel would decide on an access by this self. `None` for operations that no table decides (the mount
+    /// table, attaching, what belongs to Palisade, moves of directories, block devices).
+    #[must_use]
+    pub fn decide(&self, access: &Access) -> Option<Walked> {
+        let Access { actor, operation } = access;
+        let own = self.source_of(&actor.program);
+        let decision = match operation {
+            Operation::Exec { object, owner, scripts, invoked_as, arguments: _ } => {
+                let mut source = own;
+                for script in scripts {
+                    source = self.fold(source, self.source_of(script));
+                }
+                self.path(Class::Process, object, invoked_as, source, actor, *owner, 0)
+            }
+            Operation::MapExec { object, owner } => {
+                let loader = actor.program.is_loader();
+                let own_file = match (&actor.program, object) {
+                    (Program::Path(a), Object::Path(b)) | (Program::Memfd(a), Object::Memfd(b)) => a == b,
+                    _ => false,
+                };
+                if own_file || (!loader && matches!(object, Object::Memfd(_))) {
+                    return Some(Walked::PASS);
+                }
+                self.path(Class::Process, object, &[], own, actor, *owner, usize::from(!loader))
+            }
+            Operation::File { block_device: true, .. } => return None,
+            Operation::File { mode, object, owner, block_device: false } => {
+                if matches!(object, Object::Memfd(_)) {
+                    return Some(Walked::PASS);
+                }
+                self.path(Class::File, object, &[], own, actor, *owner, usize::from(*mode == FileMode::Write))
+            }
+            Operation::Socket { socket } => match network::row(*socket) {
+                None => 0,
+                Some(row) => self.row(Class::Network, row, own, actor),
+            },
+            Operation::Capability { number } => self.row(Class::Capability, usize::from(*number), own, actor),
+            Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
+                return None;
+            }
+        };
+        Some(Walked::from_word(decision))
+    }
+
+    fn low(&self, index: u32) -> u32 {
+        (self.words.get(index as usize).copied().unwrap_or(0) & 0xffff_ffff) as u32
+    }
+
+    fn high(&self, index: u32) -> u32 {
+        (self.words.get(index as usize).copied().unwrap_or(0) >> 32) as u32
+    }
+
+    /// The accept set at the end of a text.
+    fn run(&self, start: u32, text: &[u8]) -> u32 {
+        let mut state = start;
+        for byte in text {
+            let at = state + u32::from(*byte);
+            state = if self.low(at) == state { self.high(at) } else { self.high(state) };
+            if state & SINK != 0 {
+                state &= !SINK;
+                break;
+            }
+        }
+        self.low(state) & ACCEPT_MASK
+    }
+
+    fn source_of(&self, program: &Program) -> u32 {
+        match program.text() {
+            Some(text) => self.run(self.header.source_start, &text),
+            None => self.header.source_unknown,
+        }
+    }
+
+    fn fold(&self, source: u32, script: u32) -> u32 {
+        if self.header.flags & TABLE_FOLD == 0 || script == self.header.source_unknown {
+            return if script == self.header.source_unknown { script } else { source };
+        }
+        self.low(self.header.fold + source * self.header.source_plain + script)
+    }
+
+    fn class(&self, class: Class) -> &ClassHeader {
+        let place = TABLE_CLASSES.iter().position(|c| *c == class).unwrap_or(0);
+        &self.header.classes[place]
+    }
+
+    fn row(&self, class: Class, row: usize, source: u32, actor: &Actor) -> u32 {
+        let class = self.class(class);
+        if class.flags & CLASS_ACTIVE == 0 {
+            return 0;
+        }
+        let column = self.low(class.column_map + source * 2 + u32::from(actor.terminal));
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        self.low(class.automata[0].cells + row * class.columns + column)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the twin of the kernel's function, which takes scalars only")]
+    fn path(
+        &self,
+        class: Class,
+        object: &Object,
+        invoked_as: &[Vec<u8>],
+        source: u32,
+        actor: &Actor,
+        owner: Option<u32>,
+        operation: usize,
+    ) -> u32 {
+        let class = self.class(class);
+        if class.flags & CLASS_ACTIVE == 0 {
+            return 0;
+        }
+        let Some(text) = object.text() else { return class.unresolvable };
+        let column = self.low(class.column_map + source * 2 + u32::from(actor.terminal));
+        let mut ends = Vec::new();
+        for automaton in 0..=class.globs as usize {
+            ends.push(End { automaton, accept: self.run(class.automata[automaton].start, &text) });
+        }
+        if class.automata[MULTI_CALL_AUTOMATON].start != 0 {
+            for name in invoked_as {
+                let text = [text.as_slice(), b"//", name].concat();
+                let accept = self.run(class.automata[MULTI_CALL_AUTOMATON].start, &text);
+                ends.push(End { automaton: MULTI_CALL_AUTOMATON, accept });
+            }
+        }
+        let is_owner = owner == Some(actor.uid);
+        let met: Vec<End> = ends.iter().copied().filter(|e| e.accept != 0).collect();
+        match met.as_slice() {
+            [] => self.cell(class, ends[0], column, operation, is_owner),
+            [one] => self.cell(class, *one, column, operation, is_owner),
+            several => self.compose(class, several, column, operation, is_owner),
+        }
+    }
+
+    fn cell(&self, class: &ClassHeader, end: End, column: u32, operation: usize, is_owner: bool) -> u32 {
+        let at = class.automata[end.automaton].cells + end.accept * class.columns + column;
+        let word = if operation == 0 { self.low(at) } else { self.high(at) };
+        if word & OWNER_DEPENDS == 0 {
+            return word;
+        }
+        let pair = word & CODE_MASK;
+        if is_owner { self.high(pair) } else { self.low(pair) }
+    }
+
+    fn compose(&self, class: &ClassHeader, ends: &[End], column: u32, operation: usize, is_owner: bool) -> u32 {
+        let mut best = [0_u32; SLOTS_MAX];
+        let mut decided = [0_u32; SLOTS_MAX];
+        let part = u32::try_from(operation * 2 + usize::from(is_owner)).unwrap_or(0);
+        for end in ends {
+            let vector = self.low(class.automata[end.automaton].vectors + end.accept * class.columns + column);
+            for slot in 0..class.slots {
+                let at = vector + part * class.slots + slot;
+                let i = slot as usize;
+                best[i] = best[i].max(self.low(at));
+                decided[i] = decided[i].max(self.high(at));
+            }
+        }
+        let real = self.evaluate(class, &best, &decided, !class.audited, operation);
+        if class.audited != 0 && real >> VERDICT_SHIFT != 2 {
+            let with = self.evaluate(class, &best, &decided, u32::MAX, operation);
+            if with >> VERDICT_SHIFT == 2 {
+                return WOULD_BLOCK << VERDICT_SHIFT | with & CODE_MASK;
+            }
+        }
+        real
+    }
+
+    fn evaluate(&self, class: &ClassHeader, best: &[u32], decided: &[u32], mask: u32, operation: usize) -> u32 {
+        let (mut upper, mut lower, mut audit, mut unheard) = (0, 0, 0, false);
+        for slot in 0..class.slots {
+            let bit = 1 << slot;
+            if mask & bit == 0 || slot == class.base_slot {
+                continue;
+            }
+            let (key, next) = (best[slot as usize], decided[slot as usize]);
+            let voice = match key & SAYS_MASK {
+                SAYS_ALLOW | SAYS_BLOCK => key,
+                _ if next & SAYS_MASK == SAYS_ALLOW => next,
+                _ => 0,
+            };
+            if class.upper & bit != 0 {
+                upper = voice.max(upper);
+            } else {
+                lower = voice.max(lower);
+            }
+            if key & SAYS_MASK == SAYS_AUDIT {
+                audit = key.max(audit);
+            }
+            unheard |= class.allow_list & bit != 0 && key == 0;
+        }
+        let greatest = |says: u32| [upper, lower].into_iter().filter(|v| v & SAYS_MASK == says).max().unwrap_or(0);
+        let (block, allow) = (greatest(SAYS_BLOCK), greatest(SAYS_ALLOW));
+        let code = |key: u32| self.low(class.ranks + (key >> 2));
+        let base = best.get(class.base_slot as usize).is_some_and(|key| *key != 0);
+        if block != 0 {
+            return 2 << VERDICT_SHIFT | code(block);
+        }
+        let posture = class.posture[operation];
+        let by_posture = allow == 0 && unheard && !base;
+        if by_posture && posture >> VERDICT_SHIFT == 2 {
+            return posture;
+        }
+        if audit != 0 {
+            return 1 << VERDICT_SHIFT | code(audit);
+        }
+        if by_posture { posture } else { code(allow) }
+    }
+}
