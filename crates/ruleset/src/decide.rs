@@ -1,13 +1,14 @@
 //! `decide`: the law of `meaning.md`, for one access, by plain matching.
 
-use palisade_policy::model::{Action, Class};
+use palisade_policy::model::{Action, Class, PathName, PathObject};
 
 use crate::access::{Access, Actor, FileMode, MountChange, Object, Operation, Program};
 use crate::decision::{BuiltIn, By, Decision, Verdict};
-use crate::judge::{Candidate, ClassPosture, Conditions, judge};
+use crate::judge::{Candidate, ClassPosture, Conditions, Says, judge};
 use crate::matching::Sources;
 use crate::network;
-use crate::rules::{Rule, RuleBody, RuleSet};
+use crate::pattern::Pattern;
+use crate::rules::{Rule, RuleBody, RuleSet, Tier};
 use crate::workload::{Posture, Scope};
 
 /// What happens to an access, and who says so.
@@ -109,87 +110,136 @@ impl RuleSet {
         if !self.is_active(Class::File) || matches!(object, Object::Memfd(_)) {
             return Decision::NOTHING;
         }
-        let Some(text) = object.text() else { return self.unresolvable(Class::File) };
+        let Some(text) = object.text() else {
+            let decision = self.unresolvable(Class::File);
+            return if block_device { self.device(decision, &[], b"") } else { decision };
+        };
         let write = mode == FileMode::Write;
         let conditions =
             |_: &Rule| Conditions { write, owner: owner == Some(actor.uid), arguments_listed: false, mapping: false };
         let found = self.match_paths(Class::File, &text, &[], Sources { actor, scripts: &[] }, conditions);
         let decision = self.judge_class(Class::File, &found, self.in_base(&text, write), true);
-        let is_workload = self.workload.scope == Scope::Workload;
-        if block_device && is_workload && decision.verdict != Verdict::Block && !self.named_device(&decision, &found, &text) {
-            return Decision::block(BuiltIn::Device);
-        }
-        decision
+        if block_device { self.device(decision, &found, &text) } else { decision }
     }
 
-    /// Whether an Allow by an exact path or a glob under `/dev` opens the device.
-    fn named_device(&self, decision: &Decision, found: &[Candidate], text: &[u8]) -> bool {
-        let opens = |c: &Candidate| {
-            let says_allow = self.rule(c.rule).is_some_and(|r| r.action() == Action::Allow) && !c.audited;
-            says_allow && c.rank.object.is_exact_or_glob()
+    /// A block device is opened only through an exact path or a glob Allow under `/dev`.
+    fn device(&self, decision: Decision, found: &[Candidate], text: &[u8]) -> Decision {
+        let real =
+            |verdict| verdict == Verdict::Block || !self.counts(Class::File, false) || self.names_device(found, text, false);
+        let shadow = |verdict| verdict == Verdict::Block || self.names_device(found, text, true);
+        let Decision { verdict, by, shadow: other } = decision;
+        let with_audited = other.map_or((verdict, by), |o| o);
+        let block = (Verdict::Block, By::BuiltIn(BuiltIn::Device));
+        let (verdict, by) = if self.is_host() || real(verdict) { (verdict, by) } else { block };
+        let with_audited = if self.is_host() || shadow(with_audited.0) { with_audited } else { block };
+        Decision { verdict, by, shadow: (with_audited.0 != verdict).then_some(with_audited) }
+    }
+
+    fn names_device(&self, found: &[Candidate], text: &[u8], audited_too: bool) -> bool {
+        let names = |c: &Candidate| {
+            let Some(rule) = self.rule(c.rule).filter(|r| r.action() == Action::Allow && (audited_too || !r.audited)) else {
+                return false;
+            };
+            // The rule's own text has to lie under /dev, or what it resolves to.
+            let elsewhere = matches!(&rule.body, RuleBody::File(body) if several_places(&body.object));
+            let under_dev = |p: &Pattern| !elsewhere && p.literal_beginning().starts_with(b"/dev/") && p.meets(text);
+            c.rank.object.is_exact_or_glob() && self.names(rule).is_some_and(|n| n.objects.iter().any(|o| under_dev(&o.pattern)))
         };
-        text.starts_with(b"/dev/") && decision.verdict != Verdict::Block && found.iter().any(opens)
+        // The Allow that is best ranked in its tier has to be such a one.
+        let of_tier =
+            |tier| found.iter().filter(move |c| c.tier == tier && c.rank.says == Says::Allow && (audited_too || !c.audited));
+        let winners = [Tier::Upper, Tier::Lower].into_iter().filter_map(|tier| of_tier(tier).max_by_key(|c| c.rank));
+        text.starts_with(b"/dev/") && winners.into_iter().any(names)
     }
 
     fn move_directory(&self, object: &Object) -> Decision {
-        if self.workload.scope == Scope::Host || !self.is_active(Class::File) {
+        if self.is_host() || !self.is_active(Class::File) {
             return Decision::NOTHING;
         }
         let Object::Path(path) = object else { return self.unresolvable(Class::File) };
         let below = [path.as_slice(), b"/"].concat();
-        let held = self.path_patterns().any(|(rule, pattern)| {
-            !rule.audited && can_deny_file(rule) && pattern.has_literal_beginning() && pattern.may_meet_below(&below)
-        });
-        if held { Decision::block(BuiltIn::TreeIntegrity) } else { Decision::NOTHING }
+        self.built_in(BuiltIn::TreeIntegrity, |audited_too| {
+            self.path_patterns().any(|(rule, pattern)| {
+                let counts = (audited_too || !rule.audited) && can_deny_file(rule);
+                counts && pattern.has_literal_beginning() && pattern.may_meet_below(&below)
+            })
+        })
     }
 }
 
 // === impl RuleSet: built-in rules ===
 
 impl RuleSet {
+    /// A built-in rule that denies where `denies` holds; it is asked without and with the policies in audited mode.
+    fn built_in(&self, rule: BuiltIn, denies: impl Fn(bool) -> bool) -> Decision {
+        let verdict = |denied| if denied { (Verdict::Block, By::BuiltIn(rule)) } else { (Verdict::Allow, By::Nothing) };
+        let ((verdict, by), with_audited) = (verdict(denies(false)), verdict(denies(true)));
+        Decision { verdict, by, shadow: (with_audited.0 != verdict).then_some(with_audited) }
+    }
+
+    fn is_host(&self) -> bool {
+        self.workload.scope == Scope::Host
+    }
+
+    /// Whether the class has a rule, those of policies in audited mode counted or not.
+    fn counts(&self, class: Class, audited_too: bool) -> bool {
+        self.of_class(class).any(|r| audited_too || !r.audited)
+    }
+
     fn mount(&self, change: &MountChange) -> Decision {
-        let has_path_rules = self.is_active(Class::Process) || self.is_active(Class::File);
-        if self.workload.scope == Scope::Host || self.workload.allow_mounts || !has_path_rules {
+        if self.is_host() || self.workload.allow_mounts {
             return Decision::NOTHING;
         }
-        let denied = match change {
-            MountChange::New { at } => {
-                let below = if at == b"/" { b"/".to_vec() } else { [at.as_slice(), b"/"].concat() };
-                self.path_patterns()
-                    .any(|(_, pattern)| pattern.has_literal_beginning() && (pattern.meets(at) || pattern.may_meet_below(&below)))
-            }
-            MountChange::UnmountOwn => false,
-            MountChange::Rearrange
-            | MountChange::UnmountForeign
-            | MountChange::PivotRoot
-            | MountChange::EnterForeign
-            | MountChange::OpenDetached => true,
-        };
-        if denied { Decision::block(BuiltIn::MountIntegrity) } else { Decision::NOTHING }
+        self.built_in(BuiltIn::MountIntegrity, |audited_too| {
+            let has_path_rules = self.counts(Class::Process, audited_too) || self.counts(Class::File, audited_too);
+            has_path_rules
+                && match change {
+                    MountChange::New { at } => {
+                        let below = if at == b"/" { b"/".to_vec() } else { [at.as_slice(), b"/"].concat() };
+                        self.path_patterns().filter(|(rule, _)| audited_too || !rule.audited).any(|(rule, pattern)| {
+                            let names_a_place = pattern.has_literal_beginning() || is_about_roots_children(rule);
+                            names_a_place && (pattern.meets(at) || pattern.may_meet_below(&below))
+                        }) || self.resolution.multi_call.iter().any(|(id, file)| {
+                            let counts = self.rule(*id).is_some_and(|r| audited_too || !r.audited);
+                            counts && (file == at || file.starts_with(&below))
+                        })
+                    }
+                    MountChange::UnmountOwn => false,
+                    MountChange::Rearrange
+                    | MountChange::UnmountForeign
+                    | MountChange::PivotRoot
+                    | MountChange::EnterForeign
+                    | MountChange::OpenDetached => true,
+                }
+        })
     }
 
     fn attach(&self, actor: &Actor, target: &Program) -> Decision {
-        let trusts_source = self.has_sourced_allow() && self.workload.scope == Scope::Workload;
-        let other = actor.program == Program::Unknown || actor.program != *target;
-        if trusts_source && other { Decision::block(BuiltIn::Source) } else { Decision::NOTHING }
+        // Two memfds of one name need not be one program.
+        let same = matches!((&actor.program, target), (Program::Path(own), Program::Path(other)) if own == other);
+        self.built_in(BuiltIn::Source, |audited_too| !self.is_host() && !same && self.has_sourced_allow(audited_too))
     }
 
     /// Whether some Allow trusts a program.
-    pub(crate) fn has_sourced_allow(&self) -> bool {
-        let sourced = |rule: &&Rule| self.names(rule).is_some_and(|n| !n.sources.is_empty());
-        self.rules.iter().filter(|r| !r.audited && r.action() == Action::Allow).any(|r| sourced(&r))
+    pub(crate) fn has_sourced_allow(&self, audited_too: bool) -> bool {
+        let sourced = |rule: &Rule| self.names(rule).is_some_and(|n| !n.sources.is_empty());
+        self.rules.iter().any(|r| (audited_too || !r.audited) && r.action() == Action::Allow && sourced(r))
     }
 
     /// The decision on an object that cannot be told: it meets every Block of the class and no Allow.
     pub(crate) fn unresolvable(&self, class: Class) -> Decision {
-        let mut rules = self.of_class(class).filter(|r| !r.audited).peekable();
-        if rules.peek().is_none() {
-            return Decision::NOTHING;
-        }
-        let lists = self.allow_lists(class).values().any(|audited| !audited);
-        let denied = rules.any(|r| r.action() == Action::Block) || (lists && self.posture(class) == Posture::Block);
-        let by = By::BuiltIn(BuiltIn::Unresolvable);
-        Decision { verdict: if denied { Verdict::Block } else { Verdict::Audit }, by, shadow: None }
+        let among = |audited_too: bool| {
+            let counts = move |audited: bool| audited_too || !audited;
+            let mut rules = self.of_class(class).filter(|r| counts(r.audited)).peekable();
+            if rules.peek().is_none() {
+                return (Verdict::Allow, By::Nothing);
+            }
+            let is_list = self.allow_lists(class).values().any(|audited| counts(*audited));
+            let denied = rules.any(|r| r.action() == Action::Block) || (is_list && self.posture(class) == Posture::Block);
+            (if denied { Verdict::Block } else { Verdict::Audit }, By::BuiltIn(BuiltIn::Unresolvable))
+        };
+        let ((verdict, by), shadow) = (among(false), among(true));
+        Decision { verdict, by, shadow: (shadow.0 != verdict).then_some(shadow) }
     }
 
     /// Rank and verdict over the rules found.
@@ -197,6 +247,22 @@ impl RuleSet {
         let posture = ClassPosture { posture: self.posture(class), applies: posture_applies };
         judge(found, base, &self.allow_lists(class), posture)
     }
+}
+
+/// Whether a glob has alternatives that do not all lie under `/dev`.
+fn several_places(object: &PathObject) -> bool {
+    let (PathObject::Pattern(glob) | PathObject::Path(PathName { glob: Some(glob), .. })) = object else { return false };
+    glob.sequences().len() > 1 && !glob.literal_prefix().starts_with(b"/dev/")
+}
+
+/// Whether a rule names `/` without what is below its children: that is no rule for `/` as a whole.
+fn is_about_roots_children(rule: &Rule) -> bool {
+    let object = match &rule.body {
+        RuleBody::Process(body) => &body.object,
+        RuleBody::File(body) => &body.object,
+        RuleBody::Network(_) | RuleBody::Capability(_) => return false,
+    };
+    matches!(object, PathObject::Directory { dir, recursive: false } if dir.literal == "/")
 }
 
 /// Whether a file rule can deny: a Block, or an Allow that passes only reads or the owner.

@@ -83,7 +83,7 @@ impl RuleSet {
         let Sources { actor, scripts } = sources;
         let by = |program: &Program| {
             let Some(text) = program.text() else {
-                return if rule.action() == Action::Allow { SourceMatch::No } else { SourceMatch::Loose };
+                return if rule.action() == Action::Allow { SourceMatch::No } else { names.best_source() };
             };
             let met = names.sources.iter().filter(|s| s.pattern.meets(&text));
             met.map(|s| if s.exact { SourceMatch::Exact } else { SourceMatch::Loose }).max().unwrap_or(SourceMatch::No)
@@ -106,6 +106,13 @@ impl RuleSet {
     pub(crate) fn path_patterns(&self) -> impl Iterator<Item = (&Rule, &Pattern)> {
         let rules = self.rules.iter().filter_map(|rule| Some((rule, self.names(rule)?)));
         rules.flat_map(|(rule, names)| names.objects.iter().map(move |name| (rule, &name.pattern)))
+    }
+}
+
+impl RuleNames {
+    /// How the best of its sources is met.
+    pub(crate) fn best_source(&self) -> SourceMatch {
+        if self.sources.iter().any(|s| s.exact) { SourceMatch::Exact } else { SourceMatch::Loose }
     }
 }
 

@@ -127,7 +127,8 @@ impl SocketKind {
             AF_NETLINK if protocol == NETLINK_ROUTE => Self::Exempt,
             AF_INET | AF_INET6 => Self::Inet(kind, InetProtocol::of(kind, protocol)),
             AF_PACKET => Self::Packet,
-            AF_SMC => Self::Smc,
+            // No protocol rule but icmp meets a SOCK_RAW socket.
+            AF_SMC if kind != SOCK_RAW => Self::Smc,
             _ => Self::Other,
         }
     }

@@ -43,19 +43,39 @@ impl Pattern {
         Self { tokens: std::iter::once(Token::SlashDoubleStarSlash).chain(tail).collect() }
     }
 
-    /// One plain sequence of a glob. One that does not begin with `/` may begin at any component boundary of a path.
-    pub(crate) fn glob(sequence: &[Token]) -> Self {
-        let first = sequence.first();
+    /// One plain sequence of a glob. One that does not begin with `/` may begin at any component boundary of a path, so
+    /// that it may take two patterns.
+    pub(crate) fn glob(sequence: &[Token]) -> Vec<Self> {
         let starts_with =
             |prefix: &[u8]| sequence.len() >= prefix.len() && prefix.iter().zip(sequence).all(|(b, t)| *t == Token::Byte(*b));
         if starts_with(MEMFD) {
-            return Self { tokens: sequence.iter().map(with_slash).collect() };
+            return vec![Self { tokens: sequence.iter().map(with_slash).collect() }];
         }
-        match first {
+        let as_written = || Self { tokens: sequence.to_vec() };
+        let after_a_slash =
+            || Self { tokens: std::iter::once(Token::SlashDoubleStarSlash).chain(sequence.iter().cloned()).collect() };
+        match sequence.first() {
             // `**` at the front already swallows any beginning.
-            Some(Token::Byte(b'/') | Token::SlashDoubleStarSlash | Token::DoubleStar) => Self { tokens: sequence.to_vec() },
-            _ => Self { tokens: std::iter::once(Token::SlashDoubleStarSlash).chain(sequence.iter().cloned()).collect() },
+            Some(Token::Byte(b'/') | Token::SlashDoubleStarSlash | Token::DoubleStar) => vec![as_written()],
+            // `*` may meet nothing, and the path's first `/` come next.
+            Some(Token::Star) => vec![as_written(), after_a_slash()],
+            Some(Token::Byte(_) | Token::AnyByte | Token::Set(_)) | None => vec![after_a_slash()],
         }
+    }
+
+    /// The same with `/proc/thread-self` spelled as the acting process's entry and as that of each of its threads; itself
+    /// where it does not begin so.
+    pub(crate) fn own_entries(self) -> Vec<Self> {
+        const THREAD_SELF: &[u8] = b"/proc/thread-self";
+        let named = THREAD_SELF.iter().zip(&self.tokens).filter(|(b, t)| **t == Token::Byte(**b)).count() == THREAD_SELF.len();
+        let rest = self.tokens.get(THREAD_SELF.len()..).unwrap_or(&[]);
+        if !named || !matches!(rest.first(), None | Some(Token::Byte(b'/') | Token::SlashDoubleStarSlash)) {
+            return vec![self];
+        }
+        let spelled = |beginning: Vec<Token>| Self { tokens: beginning.into_iter().chain(rest.iter().cloned()).collect() };
+        let process = bytes(b"/proc/self").collect();
+        let threads = bytes(b"/proc/self/task/").chain([Token::Star]).collect();
+        vec![spelled(process), spelled(threads)]
     }
 
     /// Every memfd program.
@@ -92,6 +112,25 @@ impl Pattern {
             }
         }
         literal
+    }
+
+    /// The path that it is, where it is literal to its end. A text that ends in `/` is no object's path.
+    pub(crate) fn as_path(&self) -> Option<Vec<u8>> {
+        if matches!(self.tokens.as_slice(), [_, .., Token::Byte(b'/')]) {
+            return None;
+        }
+        let byte = |token: &Token| if let Token::Byte(b) = token { Some(*b) } else { None };
+        self.tokens.iter().map(byte).collect()
+    }
+
+    /// The number of its literal bytes.
+    pub(crate) fn literal_bytes(&self) -> usize {
+        let of = |token: &Token| match token {
+            Token::Byte(_) => 1,
+            Token::SlashDoubleStarSlash => 2,
+            Token::AnyByte | Token::Star | Token::DoubleStar | Token::Set(_) => 0,
+        };
+        self.tokens.iter().map(of).sum()
     }
 
     /// Whether its beginning names a place: more than the root.
@@ -146,9 +185,9 @@ impl Pattern {
 
     /// Positions are (token, inside the any-bytes part of a `/**/`).
     fn start(&self, text: &[u8]) -> Vec<(usize, bool)> {
-        // A pattern that floats by `**` means paths; memfd names are met only by patterns that begin with `memfd:`.
-        let floats = matches!(self.tokens.first(), Some(Token::DoubleStar));
-        if floats && !text.starts_with(b"/") {
+        // Globs mean paths; memfd names are met only by patterns that begin with `memfd:`.
+        let names_no_root = matches!(self.tokens.first(), Some(Token::Star | Token::DoubleStar));
+        if names_no_root && !text.starts_with(b"/") {
             return Vec::new();
         }
         let mut set = Vec::new();
@@ -230,7 +269,7 @@ mod tests {
     use super::*;
 
     fn meets(glob: &str, path: &str) -> bool {
-        Glob::parse(glob).unwrap().sequences().iter().any(|s| Pattern::glob(s).meets(path.as_bytes()))
+        Glob::parse(glob).unwrap().sequences().iter().flat_map(|s| Pattern::glob(s)).any(|p| p.meets(path.as_bytes()))
     }
 
     #[test]
@@ -257,6 +296,8 @@ mod tests {
             ("/{bin,sbin}/x", "/xbin/x", false),
             ("/a\\*b", "/a*b", true),
             ("/a\\*b", "/axb", false),
+            ("*/**", "/ab", true),
+            ("*x", "memfd:x", false),
             ("**", "/a", true),
             ("**", "memfd:a", false),
             ("memfd:*", "memfd:a/b", true),
@@ -270,7 +311,7 @@ mod tests {
     #[test]
     fn a_prefix_is_replaced_by_what_it_resolves_to() {
         let glob = Glob::parse("/bin/**/x*").unwrap();
-        let moved = Pattern::glob(&glob.sequences()[0]).with_prefix(b"/bin/", b"/usr/bin/").unwrap();
+        let moved = Pattern::glob(&glob.sequences()[0])[0].with_prefix(b"/bin/", b"/usr/bin/").unwrap();
         assert!(moved.meets(b"/usr/bin/x1"));
         assert!(moved.meets(b"/usr/bin/a/b/x"));
         assert!(!moved.meets(b"/bin/x1"));
@@ -279,7 +320,7 @@ mod tests {
     #[test]
     fn below_tells_what_can_still_be_met() {
         let glob = Glob::parse("/a/*/c").unwrap();
-        let pattern = Pattern::glob(&glob.sequences()[0]);
+        let pattern = Pattern::glob(&glob.sequences()[0]).remove(0);
         assert!(pattern.may_meet_below(b"/a/"));
         assert!(pattern.may_meet_below(b"/a/b/"));
         assert!(!pattern.may_meet_below(b"/a/b/c/"));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use palisade_policy::glob::{Glob, Token};
-use palisade_policy::model::{Action, Kind, PathName, PathObject, Policy, PolicyKey, PolicyMode, SelectorInput, SourceMatch};
+use palisade_policy::model::{
+    Action, Class, Kind, PathName, PathObject, Policy, PolicyKey, PolicyMode, SelectorInput, SourceMatch,
+};
 
 use crate::base_set::{self, BaseName};
 use crate::decision::RuleId;
@@ -65,6 +67,19 @@ enum RankKind {
     Exact,
 }
 
+/// How a pattern came about.
+#[derive(Clone, Copy)]
+struct Spelling {
+    /// It is all of its text, not one of several alternatives.
+    alone: bool,
+    /// `/proc/thread-self` in it means the acting process's own entry.
+    own: bool,
+}
+
+impl Spelling {
+    const PLAIN: Self = Self { alone: true, own: true };
+}
+
 /// The multi-call binaries that are always known.
 pub const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 
@@ -109,7 +124,8 @@ impl RuleSet {
         }
         let mut resolution = Resolution { base: base_set::resolve(workload, tree), ..Resolution::default() };
         for rule in &rules {
-            let mut resolver = Resolver { tree, workload, action: rule.action(), multi_call: None };
+            let is_process = rule.class() == Class::Process;
+            let mut resolver = Resolver { tree, workload, action: rule.action(), is_process, multi_call: None };
             resolution.rules.push(resolver.names(&rule.body));
             resolution.multi_call.extend(resolver.multi_call.map(|file| (rule.id, file)));
         }
@@ -177,8 +193,16 @@ impl ObjectRank {
         }
     }
 
+    /// The same kind with another length.
+    fn of_length(self, length: usize) -> Self {
+        Self { length: clamp(length), ..self }
+    }
+
     /// The same with one part of its text replaced by another.
     fn resized(self, from: usize, to: usize) -> Self {
+        if matches!(self.kind, RankKind::Exact | RankKind::ExecName) {
+            return self;
+        }
         let length = (self.length as usize + to).saturating_sub(from);
         Self { length: clamp(length), ..self }
     }
@@ -195,6 +219,8 @@ struct Resolver<'a> {
     tree: &'a dyn Tree,
     workload: &'a Workload,
     action: Action,
+    /// It is about programs, which multi-call binaries are invoked as.
+    is_process: bool,
     /// The multi-call binary that the rule is met through, if any.
     multi_call: Option<Vec<u8>>,
 }
@@ -202,31 +228,34 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn names(&mut self, body: &RuleBody) -> RuleNames {
         let (object, sources) = match body {
-            RuleBody::Process(rule) => (Some((&rule.object, true)), &rule.from_source),
-            RuleBody::File(rule) => (Some((&rule.object, false)), &rule.from_source),
+            RuleBody::Process(rule) => (Some(&rule.object), &rule.from_source),
+            RuleBody::File(rule) => (Some(&rule.object), &rule.from_source),
             RuleBody::Network(rule) => (None, &rule.from_source),
             RuleBody::Capability(rule) => (None, &rule.from_source),
         };
         let mut names = RuleNames::default();
-        if let Some((object, is_process)) = object {
-            self.object(object, is_process, &mut names);
+        if let Some(object) = object {
+            self.object(object, &mut names);
         }
+        // A source means the whole file, whatever it was invoked as.
+        self.is_process = false;
         for source in sources {
             self.source(source, &mut names.sources);
         }
         names
     }
 
-    fn object(&mut self, object: &PathObject, is_process: bool, names: &mut RuleNames) {
+    fn object(&mut self, object: &PathObject, names: &mut RuleNames) {
         match object {
             PathObject::Path(PathName { literal, glob }) => {
-                self.exact(literal.as_bytes(), is_process, names);
+                let pattern = Pattern::exact(literal.as_bytes());
+                self.pattern(pattern, ObjectRank::EXACT, Spelling::PLAIN, names);
                 if let Some(glob) = glob {
-                    self.glob(glob, &mut names.objects);
+                    self.glob(glob, names);
                 }
             }
-            PathObject::Directory { dir, recursive } => self.directory(dir, *recursive, &mut names.objects),
-            PathObject::Pattern(glob) => self.glob(glob, &mut names.objects),
+            PathObject::Directory { dir, recursive } => self.directory(dir, *recursive, names),
+            PathObject::Pattern(glob) => self.glob(glob, names),
             PathObject::ExecName(name) => {
                 let rank = ObjectRank::EXEC_NAME;
                 names.objects.push(Name { pattern: Pattern::base_name(name.as_bytes()), rank });
@@ -239,16 +268,83 @@ impl Resolver<'_> {
         }
     }
 
-    fn exact(&mut self, path: &[u8], is_process: bool, names: &mut RuleNames) {
-        let rank = ObjectRank::EXACT;
-        if let Some(rest) = path.strip_prefix(b"/proc/thread-self") {
-            names.objects.push(Name { pattern: own_thread(rest, None), rank });
+    fn directory(&mut self, dir: &PathName, recursive: bool, names: &mut RuleNames) {
+        let PathName { literal, glob } = dir;
+        let literal = literal.as_bytes();
+        push_directory(literal, recursive, &mut names.objects);
+        if let Some(mut resolved) = self.resolve(without_slash(literal)) {
+            if resolved != b"/" {
+                resolved.push(b'/');
+            }
+            push_directory(&resolved, recursive, &mut names.objects);
+        }
+        if let Some(glob) = glob {
+            let rank = ObjectRank::directory(glob.literal_bytes());
+            for sequence in glob.sequences() {
+                // The directory's text ends in `/`: the object itself has none.
+                let itself = sequence.strip_suffix(&[Token::Byte(b'/')]).unwrap_or(sequence);
+                let tail = if recursive { Token::DoubleStar } else { Token::Star };
+                let below: Vec<Token> = sequence.iter().cloned().chain([tail]).collect();
+                for pattern in [itself, &below].into_iter().flat_map(Pattern::glob) {
+                    self.pattern(pattern, rank, Spelling::PLAIN, names);
+                }
+            }
+        }
+    }
+
+    fn glob(&mut self, glob: &Glob, names: &mut RuleNames) {
+        let rank = rank_of(glob);
+        if matches!(glob.text(), "/**" | "**") {
+            names.objects.push(Name { pattern: Pattern::below(b"/"), rank });
+            names.objects.push(Name { pattern: Pattern::any_memfd(), rank });
             return;
         }
-        names.objects.push(Name { pattern: Pattern::exact(path), rank });
+        for sequence in glob.sequences() {
+            // `/proc/thread-self` is a text that rules write, not one that alternatives spell.
+            let own = glob.text().starts_with("/proc/thread-self");
+            for pattern in Pattern::glob(sequence) {
+                self.pattern(pattern, rank, Spelling { alone: glob.sequences().len() == 1, own }, names);
+            }
+        }
+    }
+
+    /// A pattern, and the same with its literal part resolved: all of it where it is literal to its end.
+    fn pattern(&mut self, pattern: Pattern, rank: ObjectRank, spelling: Spelling, names: &mut RuleNames) {
+        if let Some(path) = pattern.as_path() {
+            self.literal(&path, rank, names);
+        } else {
+            let literal = pattern.literal_beginning();
+            let cut = literal.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+            let prefix = &literal[..cut];
+            if prefix.len() > 1
+                && let Some(mut resolved) = self.resolve(without_slash(prefix))
+            {
+                if resolved != b"/" {
+                    resolved.push(b'/');
+                }
+                if let Some(moved) = pattern.with_prefix(prefix, &resolved) {
+                    let rank = if spelling.alone {
+                        rank.resized(prefix.len(), resolved.len())
+                    } else {
+                        rank.of_length(moved.literal_bytes())
+                    };
+                    if moved == Pattern::below(b"/") {
+                        names.objects.push(Name { pattern: Pattern::any_memfd(), rank });
+                    }
+                    names.objects.push(Name { pattern: moved, rank });
+                }
+            }
+        }
+        let patterns = if spelling.own { pattern.own_entries() } else { vec![pattern] };
+        names.objects.extend(patterns.into_iter().map(|pattern| Name { pattern, rank }));
+    }
+
+    /// What a literal path resolves to.
+    fn literal(&mut self, path: &[u8], rank: ObjectRank, names: &mut RuleNames) {
         let Some(resolved) = self.resolve(path) else { return };
+        let rank = rank.resized(path.len(), resolved.len());
         let (own, file) = (base_name(path), base_name(&resolved));
-        if is_process && own != file && self.is_multi_call(file) {
+        if self.is_process && own != file && self.is_multi_call(file) {
             self.multi_call = Some(resolved.clone());
             if self.action != Action::Allow {
                 let text = [resolved.as_slice(), b"//", own].concat();
@@ -259,89 +355,30 @@ impl Resolver<'_> {
         names.objects.push(Name { pattern: Pattern::exact(&resolved), rank });
     }
 
-    fn directory(&self, dir: &PathName, recursive: bool, names: &mut Vec<Name>) {
-        let PathName { literal, glob } = dir;
-        let literal = literal.as_bytes();
-        if let Some(rest) = literal.strip_prefix(b"/proc/thread-self/") {
-            let rest = [b"/", rest].concat();
-            let rank = ObjectRank::directory(literal.len());
-            let tail = if recursive { Token::DoubleStar } else { Token::Star };
-            names.push(Name { pattern: own_thread(&rest, Some(tail)), rank });
-            names.push(Name { pattern: own_thread(without_slash(&rest), None), rank });
-        } else {
-            push_directory(literal, recursive, names);
-            if let Some(mut resolved) = self.resolve(without_slash(literal)) {
-                if resolved != b"/" {
-                    resolved.push(b'/');
-                }
-                push_directory(&resolved, recursive, names);
-            }
-        }
-        if let Some(glob) = glob {
-            let rank = ObjectRank::directory(glob.literal_bytes());
-            for sequence in glob.sequences() {
-                // The directory's text ends in `/`: the object itself has none.
-                let itself = sequence.strip_suffix(&[Token::Byte(b'/')]).unwrap_or(sequence);
-                let tail = if recursive { Token::DoubleStar } else { Token::Star };
-                let below: Vec<Token> = sequence.iter().cloned().chain([tail]).collect();
-                for tokens in [itself, &below] {
-                    self.pattern(Pattern::glob(tokens), rank, names);
-                }
-            }
-        }
-    }
-
-    fn glob(&self, glob: &Glob, names: &mut Vec<Name>) {
-        let rank = rank_of(glob);
-        if matches!(glob.text(), "/**" | "**") {
-            names.push(Name { pattern: Pattern::below(b"/"), rank });
-            names.push(Name { pattern: Pattern::any_memfd(), rank });
-            return;
-        }
-        for sequence in glob.sequences() {
-            self.pattern(Pattern::glob(sequence), rank, names);
-        }
-    }
-
-    /// A pattern, and the same with its literal beginning resolved.
-    fn pattern(&self, pattern: Pattern, rank: ObjectRank, names: &mut Vec<Name>) {
-        let literal = pattern.literal_beginning();
-        let cut = literal.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
-        let prefix = &literal[..cut];
-        if prefix.len() > 1
-            && let Some(mut resolved) = self.resolve(without_slash(prefix))
-        {
-            if resolved != b"/" {
-                resolved.push(b'/');
-            }
-            if let Some(moved) = pattern.with_prefix(prefix, &resolved) {
-                names.push(Name { pattern: moved, rank: rank.resized(prefix.len(), resolved.len()) });
-            }
-        }
-        names.push(Name { pattern, rank });
-    }
-
-    fn source(&self, source: &SourceMatch, sources: &mut Vec<SourceName>) {
-        let mut names = Vec::new();
+    fn source(&mut self, source: &SourceMatch, sources: &mut Vec<SourceName>) {
+        let mut exact = RuleNames::default();
+        let mut loose = RuleNames::default();
         match source {
             SourceMatch::Path(PathName { literal, glob }) => {
-                let path = literal.as_bytes();
-                sources.push(SourceName { pattern: Pattern::exact(path), exact: true });
-                if let Some(resolved) = self.resolve(path) {
-                    sources.push(SourceName { pattern: Pattern::exact(&resolved), exact: true });
-                }
+                self.pattern(Pattern::exact(literal.as_bytes()), ObjectRank::EXACT, Spelling::PLAIN, &mut exact);
                 if let Some(glob) = glob {
-                    self.glob(glob, &mut names);
+                    self.glob(glob, &mut loose);
                 }
             }
-            SourceMatch::Directory { dir, recursive } => self.directory(dir, *recursive, &mut names),
+            SourceMatch::Directory { dir, recursive } => self.directory(dir, *recursive, &mut loose),
         }
-        sources.extend(names.into_iter().map(|name| SourceName { pattern: name.pattern, exact: false }));
+        sources.extend(exact.objects.into_iter().map(|name| SourceName { pattern: name.pattern, exact: true }));
+        sources.extend(loose.objects.into_iter().map(|name| SourceName { pattern: name.pattern, exact: false }));
     }
 
     /// What the path resolves to, where that differs and the rule may follow.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        if path.is_empty() || path == b"/" || path.starts_with(b"/proc/") || path.starts_with(b"memfd:") {
+        if path.is_empty()
+            || path == b"/"
+            || path.starts_with(b"/proc/")
+            || path.starts_with(b"memfd:")
+            || has_empty_component(path)
+        {
             return None;
         }
         let resolved = self.tree.resolve(path)?;
@@ -361,43 +398,37 @@ impl Resolver<'_> {
 /// The patterns of a glob that an Allow means, with its literal beginning resolved (for the base set).
 pub(crate) fn resolved_patterns(glob: &Glob, tree: &dyn Tree) -> Vec<Pattern> {
     let workload = Workload::run();
-    let resolver = Resolver { tree, workload: &workload, action: Action::Allow, multi_call: None };
-    let mut names = Vec::new();
+    let mut resolver = Resolver { tree, workload: &workload, action: Action::Allow, is_process: false, multi_call: None };
+    let mut names = RuleNames::default();
     resolver.glob(glob, &mut names);
-    // An entry without a glob character is an exact path, whose last component may be a link too.
-    if !Glob::is_magic(glob.text())
-        && let Some(resolved) = resolver.resolve(glob.text().as_bytes())
-    {
-        names.push(Name { pattern: Pattern::exact(&resolved), rank: ObjectRank::EXACT });
-    }
-    names.into_iter().map(|name| name.pattern).collect()
+    names.objects.into_iter().map(|name| name.pattern).collect()
 }
 
 fn push_directory(directory: &[u8], recursive: bool, names: &mut Vec<Name>) {
-    let rank = ObjectRank::directory(directory.len());
+    // `/proc/thread-self/` is another spelling of `/proc/self/` and ranks like it.
+    let spelled_longer = if directory.starts_with(b"/proc/thread-self/") { "thread-".len() } else { 0 };
+    let rank = ObjectRank::directory(directory.len() - spelled_longer);
     let itself = if directory == b"/" { directory } else { without_slash(directory) };
-    names.push(Name { pattern: Pattern::exact(itself), rank });
     let below = if recursive { Pattern::below(directory) } else { Pattern::children(directory) };
-    names.push(Name { pattern: below, rank });
+    let patterns = [Pattern::exact(itself), below].into_iter().flat_map(Pattern::own_entries);
+    names.extend(patterns.map(|pattern| Name { pattern, rank }));
     if recursive && directory == b"/" {
         names.push(Name { pattern: Pattern::any_memfd(), rank });
     }
 }
 
-/// `/proc/thread-self` + rest: the acting process's entry, whichever of its threads acts.
-fn own_thread(rest: &[u8], tail: Option<Token>) -> Pattern {
-    let tokens: Vec<Token> = b"/proc/self/task/"
-        .iter()
-        .map(|b| Token::Byte(*b))
-        .chain([Token::Star])
-        .chain(rest.iter().map(|b| Token::Byte(*b)))
-        .chain(tail)
-        .collect();
-    Pattern::glob(&tokens)
+fn rank_of(glob: &Glob) -> ObjectRank {
+    // In a memfd's name `/` is an ordinary byte: there are no components.
+    if glob.ranks_as_directory() && !glob.is_memfd() {
+        ObjectRank::directory(glob.literal_bytes())
+    } else {
+        ObjectRank::glob(glob.literal_bytes())
+    }
 }
 
-fn rank_of(glob: &Glob) -> ObjectRank {
-    if glob.ranks_as_directory() { ObjectRank::directory(glob.literal_bytes()) } else { ObjectRank::glob(glob.literal_bytes()) }
+/// Whether a text is no object's path because a component of it is empty: resolving it would name another.
+fn has_empty_component(path: &[u8]) -> bool {
+    path.windows(2).any(|pair| pair == b"//")
 }
 
 fn without_slash(path: &[u8]) -> &[u8] {

@@ -142,8 +142,8 @@ impl Table {
     }
 
     fn fold(&self, source: u32, script: u32) -> u32 {
-        if self.header.flags & TABLE_FOLD == 0 || script == self.header.source_unknown {
-            return if script == self.header.source_unknown { script } else { source };
+        if self.header.flags & TABLE_FOLD == 0 {
+            return source;
         }
         self.low(self.header.fold + source * self.header.source_plain + script)
     }

@@ -121,7 +121,7 @@ struct pal_header {
 	__u32 words;		/* words in use */
 	__u64 generation;
 	__u32 source_start;	/* start state of the source automaton; its accept set is the plain source class */
-	__u32 source_plain;	/* number of plain classes: 0..plain-1 */
+	__u32 source_plain;	/* number of plain classes: 0..plain-1, the unknown one being the last */
 	__u32 source_all;	/* number of classes with folded ones */
 	__u32 source_unknown;	/* the class of an unknown source (< source_all) */
 	__u32 fold;		/* t[fold + source * plain + script].lo = source */
@@ -170,17 +170,40 @@ struct pal_label {
 /* pal_task.flags */
 #define PAL_TASK_TERMINAL 1u	/* it or an ancestor in the workload had a controlling terminal */
 #define PAL_TASK_LOADER 2u	/* its program is a dynamic loader */
-#define PAL_TASK_SOURCE_SET 4u	/* source is of generation `generation` */
+#define PAL_TASK_SOURCE_SET 4u	/* source is of the table `table_id` */
 
+#define PAL_SCRIPT_NONE 0xffffffffu
+
+/* pal_tasks: thread id in the initial pid namespace -> this. Written by the kernel programs alone. */
 struct pal_task {
 	__u32 label;
-	__u32 source;		/* source class of its program, of this generation's table */
+	__u32 source;		/* source class of its program */
 	__u32 stage;		/* source class folded so far in the exec that is going on */
+	__u32 script;		/* source class of the last script of that exec, or PAL_SCRIPT_NONE */
 	__u32 flags;
-	__u64 generation;	/* of the table that `source` belongs to */
+	__u32 table_id;		/* of the table that `source` belongs to */
 	__u64 exe_inode;	/* identity of the executed file: inode number, */
 	__u32 exe_dev;		/* device, */
 	__u32 exe_birth;	/* and inode generation */
+	/* Notes from one hook to a later one; addresses, never followed without a check. Nothing for user space. */
+	__u64 self;
+	__u64 write_mount;
+	__u64 socket_mount;
+	__u64 socket_dentry;
+	__u64 root_mount;
+	__u64 root_of;
+	__u32 root_seq;
+	__u32 pad;
+};
+
+#define PAL_TASKS 32768		/* labelled threads alive at once */
+#define PAL_CGROUPS 8192
+#define PAL_TIDS (1 << 22)	/* PID_MAX_LIMIT of 64-bit kernels */
+
+/* pal_state[0] */
+struct pal_state {
+	__u64 labelled;		/* entries of pal_tasks */
+	__u64 iter_cgroup;	/* cgroup id for the iterator pal_label_tasks, set by user space before each run */
 };
 
 /* ------------------------------------------------------------------ events */
@@ -255,11 +278,13 @@ struct pal_event {
 #define PAL_COUNT_UNRESOLVABLE 3
 #define PAL_COUNT_UNSTABLE 4	/* walks repeated because the tree changed under them */
 #define PAL_COUNT_TASK_FULL 5	/* forks refused: no room for another labelled task */
-#define PAL_COUNT_TASK_FAILED 6	/* label of a task could not be stored; its cgroup's label judges it */
-#define PAL_COUNT_NO_TABLE 7	/* a label without a table: refused */
+#define PAL_COUNT_TASK_FAILED 6	/* label of a task could not be stored: a child is found by its cgroup, else refused */
+#define PAL_COUNT_NO_TABLE 7	/* a live label without a table, or one that changed under every try: refused */
 #define PAL_COUNT_BLOCK 8
 #define PAL_COUNT_AUDIT 9
 #define PAL_COUNT_JUDGED 10
+#define PAL_COUNT_CGROUP_FAILED 11	/* label of a new cgroup could not be stored; its tasks have theirs by inheritance */
+#define PAL_COUNT_NUMBERS 12	/* last pal_event.number of this CPU */
 #define PAL_COUNTERS 16
 
 #endif

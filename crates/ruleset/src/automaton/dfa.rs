@@ -178,7 +178,9 @@ mod tests {
         let mut out = Vec::new();
         for (i, glob) in globs.iter().enumerate() {
             if let Ok(glob) = Glob::parse(glob) {
-                out.extend(glob.sequences().iter().map(|s| (Pattern::glob(s), PatternIndex::try_from(i).unwrap())));
+                out.extend(
+                    glob.sequences().iter().flat_map(|s| Pattern::glob(s)).map(|p| (p, PatternIndex::try_from(i).unwrap())),
+                );
             }
         }
         out

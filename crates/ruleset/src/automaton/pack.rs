@@ -30,11 +30,9 @@ pub(crate) fn pack(words: &mut Vec<u64>, dfa: &Dfa, live: &[bool]) -> Option<Pac
         let base = bases[s as usize];
         if is_sink(s as usize) { base | SINK } else { base }
     };
-    let end = dfa.states.iter().zip(&bases).map(|(state, base)| {
-        let reach = state.exceptions.last().map_or(0, |(byte, _)| usize::from(*byte));
-        *base as usize + reach + 1
-    });
-    let end = end.max().unwrap_or(0);
+    // A step looks up to 255 words behind a state: no word there may belong to anything else, or it could pass for an
+    // exception of this state.
+    let end = bases.iter().map(|base| *base as usize + 256).max().unwrap_or(0);
     if end >= STATE_LIMIT {
         return None;
     }

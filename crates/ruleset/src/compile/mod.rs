@@ -52,6 +52,9 @@ pub struct Stats {
     pub file: ClassStats,
     /// Source classes, folded ones included.
     pub source_classes: usize,
+    /// Chains of scripts that are told apart no more: they count as an unknown source, which meets every sourced Block
+    /// and Audit and no sourced Allow.
+    pub sources_overflow: bool,
     /// States of the automaton over program paths.
     pub source_states: usize,
     /// The whole table, in bytes.
@@ -161,10 +164,11 @@ pub fn compile(rules: &RuleSet, stamp: Stamp) -> Result<Compiled, CompileError> 
     header.source_start = packed.start;
     header.source_plain = count(sources.plain);
     header.source_all = count(sources.len());
-    header.source_unknown = count(sources.plain);
+    header.source_unknown = count(sources.unknown());
     header.fold = count(words.len());
     words.extend(sources.fold.iter().map(|class| *class as u64));
     stats.source_classes = sources.len();
+    stats.sources_overflow = sources.overflow;
     stats.source_states = sources.automaton.states.len();
 
     for (place, class) in TABLE_CLASSES.into_iter().enumerate() {
@@ -192,7 +196,7 @@ fn table_flags(rules: &RuleSet, sources: &Sources, header: &TableHeader) -> u32 
         | flag(sources.needs_fold(rules), TABLE_FOLD)
         | flag(header.classes.iter().any(|c| c.flags & layout::CLASS_PTS != 0), TABLE_PTS)
         | flag(rules.workload().allow_mounts, TABLE_ALLOW_MOUNTS)
-        | flag(rules.has_sourced_allow(), TABLE_SOURCED_ALLOW)
+        | flag(rules.has_sourced_allow(false), TABLE_SOURCED_ALLOW)
 }
 
 fn count(n: usize) -> u32 {

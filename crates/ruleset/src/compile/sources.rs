@@ -16,32 +16,34 @@ use crate::pattern::Pattern;
 use crate::rules::{Rule, RuleSet};
 
 /// Classes at most. What would be folded into more counts as an unknown source, which is stricter.
-const CLASS_LIMIT: usize = 1_024;
+const CLASS_LIMIT: usize = 4_096;
 const LIMITS: DfaLimits = DfaLimits { states: 65_536, work: 16_000_000 };
 
 /// All source classes of a rule set.
 pub(super) struct Sources {
     /// The automaton over program paths; its accept sets are the plain classes.
     pub(super) automaton: Dfa,
-    /// Plain classes, then the unknown one, then folded ones.
+    /// Plain classes, the unknown one last of them, then folded ones.
     classes: Vec<SourceClass>,
+    /// Plain classes, the unknown one included.
     pub(super) plain: usize,
     /// `fold[class * plain + script]`.
     pub(super) fold: Vec<usize>,
+    /// Some folded class counts as unknown because there are too many.
+    pub(super) overflow: bool,
     /// By rule: the index of each of its sources, and whether it is exact.
     rule_sources: Vec<Vec<(PatternIndex, bool)>>,
 }
 
+/// What is known of the programs that act: the caller and, in an interpreter stage, its scripts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum SourceClass {
-    /// Meets every sourced Block and Audit, and no sourced Allow.
-    Unknown,
-    Known {
-        /// Met by the caller or any script.
-        any: BTreeSet<PatternIndex>,
-        /// Met by the last.
-        last: BTreeSet<PatternIndex>,
-    },
+struct SourceClass {
+    /// Some of them is unknown: meets every sourced Block and Audit.
+    unknown: bool,
+    /// What some of them meets.
+    any: BTreeSet<PatternIndex>,
+    /// What the last of them meets; `None` if that is unknown: meets no sourced Allow.
+    last: Option<BTreeSet<PatternIndex>>,
 }
 
 /// How the rules of one class fare with each source class and terminal.
@@ -74,18 +76,24 @@ impl Sources {
         let automaton = Dfa::new(&patterns, LIMITS).map_err(|_| CompileError::SourcesExplode {
             rules: rules.rules().iter().filter(|r| rules.names(r).is_some_and(|n| !n.sources.is_empty())).map(|r| r.id).collect(),
         })?;
-        let plain = automaton.accept_sets.len();
+        let plain = automaton.accept_sets.len() + 1;
         if plain > CLASS_LIMIT / 2 {
             return Err(CompileError::TooManySources { classes: plain, limit: CLASS_LIMIT / 2 });
         }
         let sets = automaton.accept_sets.iter().map(|set| set.iter().copied().collect::<BTreeSet<_>>());
-        let mut classes: Vec<SourceClass> = sets.map(|set| SourceClass::Known { any: set.clone(), last: set }).collect();
-        classes.push(SourceClass::Unknown);
-        let mut sources = Self { automaton, classes, plain, fold: Vec::new(), rule_sources };
+        let mut classes: Vec<SourceClass> =
+            sets.map(|set| SourceClass { unknown: false, any: set.clone(), last: Some(set) }).collect();
+        classes.push(SourceClass { unknown: true, any: BTreeSet::new(), last: None });
+        let mut sources = Self { automaton, classes, plain, fold: Vec::new(), overflow: false, rule_sources };
         if sources.needs_fold(rules) {
-            sources.close_under_fold();
+            sources.close_under_fold(rules);
         }
         Ok(sources)
+    }
+
+    /// The class of an unknown source.
+    pub(super) fn unknown(&self) -> usize {
+        self.plain - 1
     }
 
     /// The number of classes.
@@ -103,21 +111,32 @@ impl Sources {
         rules.of_class(Class::Process).any(|r| !self.rule_sources[r.id.index()].is_empty())
     }
 
-    fn close_under_fold(&mut self) {
+    /// The sources that process rules of some action have; others do not matter while an exec is going on.
+    fn sources_of(&self, rules: &RuleSet, wanted: impl Fn(Action) -> bool) -> BTreeSet<PatternIndex> {
+        let of_rule = |rule: &Rule| self.rule_sources[rule.id.index()].iter().map(|(index, _)| *index);
+        rules.of_class(Class::Process).filter(|r| wanted(r.action())).flat_map(of_rule).collect()
+    }
+
+    fn close_under_fold(&mut self, rules: &RuleSet) {
+        let for_any = self.sources_of(rules, |action| action != Action::Allow);
+        let for_last = self.sources_of(rules, |action| action == Action::Allow);
         let mut ids: BTreeMap<SourceClass, usize> = self.classes.iter().cloned().enumerate().map(|(i, c)| (c, i)).collect();
-        let unknown = self.plain;
+        let unknown = self.unknown();
         let mut at = 0;
         while at < self.classes.len() {
             for script in 0..self.plain {
-                let folded = match (&self.classes[at], &self.classes[script]) {
-                    (SourceClass::Known { any, .. }, SourceClass::Known { any: own, last }) => {
-                        SourceClass::Known { any: any | own, last: last.clone() }
-                    }
-                    (SourceClass::Unknown, _) | (_, SourceClass::Unknown) => SourceClass::Unknown,
+                let (so_far, script) = (&self.classes[at], &self.classes[script]);
+                let folded = SourceClass {
+                    unknown: so_far.unknown || script.unknown,
+                    any: (&so_far.any | &script.any).intersection(&for_any).copied().collect(),
+                    last: script.last.as_ref().map(|last| last.intersection(&for_last).copied().collect()),
                 };
                 let id = match ids.get(&folded) {
                     Some(id) => *id,
-                    None if self.classes.len() >= CLASS_LIMIT => unknown,
+                    None if self.classes.len() >= CLASS_LIMIT => {
+                        self.overflow = true;
+                        unknown
+                    }
                     None => {
                         let id = self.classes.len();
                         self.classes.push(folded.clone());
@@ -136,14 +155,17 @@ impl Sources {
         if sources.is_empty() {
             return SourceMatch::Any;
         }
-        let met = match (class, rule.action()) {
-            (SourceClass::Unknown, Action::Allow) => return SourceMatch::No,
-            (SourceClass::Unknown, Action::Audit | Action::Block) => return SourceMatch::Loose,
-            (SourceClass::Known { last, .. }, Action::Allow) => last,
-            (SourceClass::Known { any, .. }, Action::Audit | Action::Block) => any,
+        let best = |sources: &[(PatternIndex, bool)]| {
+            if sources.iter().any(|(_, exact)| *exact) { SourceMatch::Exact } else { SourceMatch::Loose }
+        };
+        let SourceClass { unknown, any, last } = class;
+        let (met, least) = match (rule.action(), last) {
+            (Action::Allow, None) => return SourceMatch::No,
+            (Action::Allow, Some(last)) => (last, SourceMatch::No),
+            (Action::Audit | Action::Block, _) => (any, if *unknown { best(sources) } else { SourceMatch::No }),
         };
         let found = sources.iter().filter(|(index, _)| met.contains(index));
-        found.map(|(_, exact)| if *exact { SourceMatch::Exact } else { SourceMatch::Loose }).max().unwrap_or(SourceMatch::No)
+        found.map(|(_, exact)| if *exact { SourceMatch::Exact } else { SourceMatch::Loose }).max().unwrap_or(least)
     }
 
     /// The columns of a rule class: as many as its rules can tell apart.
@@ -152,7 +174,7 @@ impl Sources {
         let mut columns = Columns { map: Vec::new(), columns: Vec::new() };
         for (id, source) in self.classes.iter().enumerate() {
             // Folded classes occur in exec stages only.
-            let occurs = class == Class::Process || id <= self.plain;
+            let occurs = class == Class::Process || id < self.plain;
             for terminal in [false, true] {
                 let fare = |rule: &Rule| {
                     let fits = terminal_fits(&rule.body, terminal);

@@ -1,0 +1,76 @@
+//! The compiled tables against `decide()`, over the oracle's random rule sets and accesses.
+//!
+//! `Table::decide` is the kernel's walk in user space, over the bytes that the kernel gets; `decide` matches plainly.
+//! They have to say the same verdict, and to name the same rule where an event would name one.
+
+use palisade_oracle::random::{Rng, Scene};
+use palisade_oracle::{Case, show};
+use palisade_ruleset::{Access, By, CompileError, Operation, RuleSet, Stamp, Table, Verdict, compile, decide};
+
+/// Accesses judged, where the environment does not say.
+const ROUNDS: u64 = 100_000;
+const ACCESSES_PER_SCENE: u64 = 50;
+
+#[test]
+fn tables_decide_what_decide_decides() {
+    let rounds = std::env::var("PALISADE_ORACLE_ROUNDS").ok().and_then(|t| t.parse().ok()).unwrap_or(ROUNDS);
+    let seed = std::env::var("PALISADE_ORACLE_SEED").ok().and_then(|t| t.parse().ok()).unwrap_or(7);
+    println!("seed {seed}, {rounds} accesses");
+    let mut rng = Rng::new(seed);
+    let (mut compared, mut refused, mut composed, mut overflowed) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for _ in 0..rounds.div_ceil(ACCESSES_PER_SCENE) {
+        let scene = Scene::random(&mut rng);
+        let rules = RuleSet::new(&scene.policies, &scene.workload, &scene.links);
+        let compiled = match compile(&rules, Stamp { table_id: 1, generation: 1 }) {
+            Ok(compiled) => compiled,
+            Err(CompileError::TooManyPolicies { .. } | CompileError::GlobsExplode { .. }) => {
+                refused += 1;
+                continue;
+            }
+            Err(other) => panic!("{other}"),
+        };
+        composed += u64::from(compiled.stats().file.automata.len() > 1 || compiled.stats().process.automata.len() > 1);
+        let table = Table::from_bytes(&compiled.bytes()).expect("the bytes are a table");
+        for _ in 0..ACCESSES_PER_SCENE {
+            let access = scene.access(&mut rng);
+            if has_listed_arguments(&rules, &access) {
+                continue;
+            }
+            let has_scripts = matches!(&access.operation, Operation::Exec { scripts, .. } if !scripts.is_empty());
+            if has_scripts && compiled.stats().sources_overflow {
+                overflowed += 1;
+                continue;
+            }
+            let Some(walked) = table.decide(&access) else { continue };
+            let decided = decide(&rules, &access);
+            compared += 1;
+            let shown = || {
+                let Scene { policies, workload, links } = scene.clone();
+                format!("decided {decided:?}\nwalked {walked:?}\n{}", show::case(&Case { policies, workload, links, access: access.clone() }))
+            };
+            let shadowed = decided.verdict != Verdict::Block && decided.shadow.is_some_and(|(v, _)| v == Verdict::Block);
+            assert_eq!(walked.would_block, shadowed, "{}", shown());
+            if shadowed {
+                continue;
+            }
+            assert_eq!(walked.verdict, decided.verdict, "{}", shown());
+            if decided.verdict != Verdict::Allow {
+                assert_eq!(walked.by, Some(decided.by), "{}", shown());
+            }
+        }
+    }
+    println!("{compared} compared, {refused} rule sets refused, {overflowed} script chains beyond the limit, {composed} with several automata");
+    assert!(compared > rounds / 2, "too few comparisons");
+    assert!(composed > 0);
+}
+
+/// The kernel does not see arguments yet: there no list passes, which is a declared gap.
+fn has_listed_arguments(rules: &RuleSet, access: &Access) -> bool {
+    let mut bare = access.clone();
+    match &mut bare.operation {
+        Operation::Exec { arguments, .. } => *arguments = None,
+        _ => return false,
+    }
+    let (with, without) = (decide(rules, access), decide(rules, &bare));
+    with.verdict != without.verdict || with.by != without.by || with.shadow != without.shadow || matches!(with.by, By::BaseSet)
+}
