@@ -69,7 +69,8 @@ fn has_listed_arguments(rules: &RuleSet, access: &Access) -> bool {
     let mut bare = access.clone();
     match &mut bare.operation {
         Operation::Exec { arguments, .. } => *arguments = None,
-        _ => return false,
+        Operation::MapExec { .. } | Operation::File { .. } | Operation::MoveDirectory { .. } | Operation::Socket { .. } => return false,
+        Operation::Capability { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => return false,
     }
     let (with, without) = (decide(rules, access), decide(rules, &bare));
     with.verdict != without.verdict || with.by != without.by || with.shadow != without.shadow || matches!(with.by, By::BaseSet)

@@ -192,6 +192,8 @@ struct pal_task {
 	__u64 socket_dentry;
 	__u64 root_mount;
 	__u64 root_of;
+	__u64 home;
+	__u64 home_root;
 	__u32 root_seq;
 	__u32 pad;
 };
@@ -202,9 +204,11 @@ struct pal_task {
 
 /* pal_state[0] */
 struct pal_state {
-	__u64 labelled;		/* entries of pal_tasks */
-	__u64 iter_cgroup;	/* cgroup id for the iterator pal_label_tasks, set by user space before each run */
+	__u64 labelled;		/* entries of pal_tasks; the programs add to it, so user space must not write it */
+	__u64 pad;
 };
+
+/* pal_iter[0]: one __u64, the cgroup id for the iterator pal_label_tasks, set by user space before each run */
 
 /* ------------------------------------------------------------------ events */
 

@@ -69,9 +69,9 @@ fn owner(rng: &mut Rng) -> Option<u32> {
 
 fn program(rng: &mut Rng, scene: &Scene) -> Program {
     match rng.below(20) {
-        0 => Program::Unknown,
-        1 => Program::Memfd(rng.pick(&["x", "a/b", "ld-x.so.2"]).into()),
-        2..=9 => Program::Path(rng.pick(names::PROGRAMS).into()),
+        0 | 1 => Program::Unknown,
+        2 => Program::Memfd(rng.pick(&["x", "a/b", "ld-x.so.2"]).into()),
+        3..=9 => Program::Path(rng.pick(names::PROGRAMS).into()),
         10..=15 => match rng.pick_source(scene) {
             Some(text) => Program::Path(near(rng, scene, &text)),
             None => Program::Path(rng.pick(names::PROGRAMS).into()),

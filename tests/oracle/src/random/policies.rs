@@ -10,14 +10,37 @@ use super::names;
 use super::rng::Rng;
 use crate::build;
 
+/// What the rules of one set have in common.
+struct Taste {
+    /// How many of 100 rules have a source.
+    sources: usize,
+    /// How many of 100 rules have each of their conditions.
+    conditions: usize,
+    /// Objects that many of its process rules share, so that only the other parts of a rank tell them apart.
+    programs: Vec<PathObject>,
+    /// The same of its file rules.
+    files: Vec<PathObject>,
+}
+
 /// One to six policies, mostly of the kinds that concern the workload.
 pub(super) fn policies(rng: &mut Rng, workload: &Workload) -> Vec<Policy> {
     // Half of the sets are small: there single clauses show.
     let (most_policies, most_rules) = if rng.chance(50) { (2, 4) } else { (6, 12) };
-    (0..rng.between(1, most_policies)).map(|index| policy(rng, workload, index, most_rules)).collect()
+    let taste = taste(rng);
+    (0..rng.between(1, most_policies)).map(|index| policy(rng, &taste, workload, index, most_rules)).collect()
 }
 
-fn policy(rng: &mut Rng, workload: &Workload, index: usize, most_rules: usize) -> Policy {
+fn taste(rng: &mut Rng) -> Taste {
+    let shared = if rng.chance(40) { 3 } else { 0 };
+    Taste {
+        sources: rng.pick(&[20, 30, 80]),
+        conditions: rng.pick(&[5, 15, 40]),
+        programs: (0..shared).map(|_| object(rng, false)).collect(),
+        files: (0..shared).map(|_| object(rng, true)).collect(),
+    }
+}
+
+fn policy(rng: &mut Rng, taste: &Taste, workload: &Workload, index: usize, most_rules: usize) -> Policy {
     let usual = match workload.scope {
         Scope::Workload => rng.pick(&[Kind::Cluster, Kind::Namespaced]),
         Scope::Host => Kind::Host,
@@ -46,10 +69,10 @@ fn policy(rng: &mut Rng, workload: &Workload, index: usize, most_rules: usize) -
     for _ in 0..rng.between(1, most_rules) {
         let action = rng.pick(actions);
         match rng.below(10) {
-            0..=3 => policy.process.push(process(rng, action)),
-            4..=7 => policy.file.push(file(rng, action)),
-            8 => policy.network.push(network(rng, action)),
-            _ => policy.capabilities.push(capability(rng, action)),
+            0..=3 => policy.process.push(process(rng, taste, action)),
+            4..=7 => policy.file.push(file(rng, taste, action)),
+            8 => policy.network.push(network(rng, taste, action)),
+            _ => policy.capabilities.push(capability(rng, taste, action)),
         }
     }
     build::numbered(policy)
@@ -92,8 +115,17 @@ fn object(rng: &mut Rng, files: bool) -> PathObject {
     }
 }
 
-fn sources(rng: &mut Rng) -> Vec<SourceMatch> {
-    if rng.chance(70) {
+/// An object of its own, or one that the set shares.
+fn object_of(rng: &mut Rng, shared: &[PathObject], files: bool) -> PathObject {
+    let index = rng.below(shared.len());
+    match shared.get(index) {
+        Some(object) if rng.chance(70) => object.clone(),
+        Some(_) | None => object(rng, files),
+    }
+}
+
+fn sources(rng: &mut Rng, taste: &Taste) -> Vec<SourceMatch> {
+    if !rng.chance(taste.sources) {
         return Vec::new();
     }
     (0..rng.between(1, 2)).map(|_| one_source(rng)).collect()
@@ -108,40 +140,40 @@ fn one_source(rng: &mut Rng) -> SourceMatch {
     }
 }
 
-fn process(rng: &mut Rng, action: Action) -> ProcessRule {
+fn process(rng: &mut Rng, taste: &Taste, action: Action) -> ProcessRule {
     ProcessRule {
-        owner_only: rng.chance(10),
-        pts_false: rng.chance(10),
-        from_source: sources(rng),
-        allowed_args: rng.chance(15).then(|| (0..rng.below(3)).map(|_| rng.pick(names::WORDS).to_owned()).collect()),
-        ..build::process(action, object(rng, false))
+        owner_only: rng.chance(taste.conditions),
+        pts_false: rng.chance(taste.conditions),
+        from_source: sources(rng, taste),
+        allowed_args: rng.chance(taste.conditions).then(|| (0..rng.below(3)).map(|_| rng.pick(names::WORDS).to_owned()).collect()),
+        ..build::process(action, object_of(rng, &taste.programs, false))
     }
 }
 
-fn file(rng: &mut Rng, action: Action) -> FileRule {
+fn file(rng: &mut Rng, taste: &Taste, action: Action) -> FileRule {
     FileRule {
-        read_only: rng.chance(25),
-        owner_only: rng.chance(15),
-        pts_false: rng.chance(10),
-        from_source: sources(rng),
-        ..build::file(action, object(rng, true))
+        read_only: rng.chance(taste.conditions),
+        owner_only: rng.chance(taste.conditions),
+        pts_false: rng.chance(taste.conditions),
+        from_source: sources(rng, taste),
+        ..build::file(action, object_of(rng, &taste.files, true))
     }
 }
 
-fn network(rng: &mut Rng, action: Action) -> NetworkRule {
+fn network(rng: &mut Rng, taste: &Taste, action: Action) -> NetworkRule {
     NetworkRule {
-        pts_false: rng.chance(10),
-        from_source: sources(rng),
+        pts_false: rng.chance(taste.conditions),
+        from_source: sources(rng, taste),
         ..build::network(action, rng.pick(&Protocol::ALL))
     }
 }
 
-fn capability(rng: &mut Rng, action: Action) -> CapabilityRule {
+fn capability(rng: &mut Rng, taste: &Taste, action: Action) -> CapabilityRule {
     let number = u8::try_from(rng.below(4)).unwrap_or(0);
     let capability = Capability::from_number(number).or_else(|| Capability::from_name("chown"));
     let rule = capability.map(|capability| build::capability(action, capability));
     match rule {
-        Some(rule) => CapabilityRule { from_source: sources(rng), ..rule },
+        Some(rule) => CapabilityRule { from_source: sources(rng, taste), ..rule },
         None => unreachable!("capability 0 has a name"),
     }
 }

@@ -1,0 +1,20 @@
+//! The edge: joins policies, the kernel and workloads. The only crate that does.
+//!
+//! ```text
+//! run::run(options)                         `palisade run`: one command in a cgroup of its own
+//!   tree::RootTree ----> ruleset::RuleSet   names resolved in the real tree
+//!   enforce::bpf   <---- ruleset::compile   tables into the kernel, legends beside them
+//!   enforce::landlock                       the back end that needs no root
+//!   pipeline       ----> event::Record      records of the ring, enriched, repeats counted
+//!   home                                    /run/palisade: what several palisades share, and what a crash leaves
+//! ```
+//!
+//! No async: threads and bounded channels. What is dropped anywhere is counted and shown in the stream.
+
+pub mod cgroup;
+pub mod enforce;
+pub mod home;
+pub mod pipeline;
+pub mod probe;
+pub mod run;
+pub mod tree;

@@ -1,0 +1,204 @@
+//! From what the kernel wrote to what an event says.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use palisade_bpf::abi;
+use palisade_event::{Decider, Enforcer, Event, Host, Object, Operation, Process, Repeats, Socket, Timestamp, Verdict, Workload};
+use palisade_ruleset::By;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::facts::Facts;
+use crate::enforce::table::Rules;
+
+/// How long what `/proc` said of a process is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// Processes remembered at most.
+const REMEMBERED: usize = 1024;
+
+/// What the rule codes of each table stand for. Shared: whoever swaps a table adds the new one first.
+#[derive(Clone, Debug, Default)]
+pub struct Legends(Arc<Mutex<HashMap<u32, Rules>>>);
+
+/// Makes events of one workload.
+#[derive(Debug)]
+pub struct Enricher {
+    host: Arc<Host>,
+    workload: Arc<Workload>,
+    legends: Legends,
+    number: u64,
+    known: HashMap<u32, (Instant, Facts)>,
+}
+
+// === impl Legends ===
+
+impl Legends {
+    /// Adds a table, before it is put into the kernel.
+    pub fn add(&self, table_id: u32, rules: Rules) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(table_id, rules);
+    }
+
+    fn rule(&self, table_id: u32, index: usize) -> Option<Arc<palisade_event::Rule>> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(&table_id)?.get(index).cloned()
+    }
+}
+
+// === impl Enricher ===
+
+impl Enricher {
+    /// For a workload on a host.
+    #[must_use]
+    pub fn new(host: Arc<Host>, workload: Arc<Workload>, legends: Legends) -> Self {
+        Self { host, workload, legends, number: 0, known: HashMap::new() }
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> Arc<Host> {
+        Arc::clone(&self.host)
+    }
+
+    /// The event of a record. What `/proc` knows of the process is read at once: it may be gone soon.
+    pub fn event(&mut self, record: abi::Event) -> Event {
+        self.number += 1;
+        let time = boottime_to_wall(record.time_ns);
+        let decider = self.decider(&record);
+        let facts = self.facts(record.tgid);
+        let parent = self.facts(record.ppid);
+        Event {
+            number: self.number,
+            time,
+            repeats: Repeats::once(time),
+            host: Arc::clone(&self.host),
+            workload: Some(Arc::clone(&self.workload)),
+            operation: operation(&record),
+            object: object(&record),
+            arguments: Vec::new(), // the kernel programs do not see them
+            verdict: verdict(&record),
+            decider,
+            enforcer: Enforcer::BpfLsm,
+            generation: record.generation,
+            process: Process {
+                pid: facts.own_pid,
+                parent_pid: parent.own_pid,
+                host_pid: record.tgid,
+                host_parent_pid: record.ppid,
+                uid: record.uid,
+                user: String::new(),
+                program: if record.program.is_empty() { facts.program } else { record.program },
+                parent_program: parent.program,
+                command_line: facts.command_line,
+                cwd: facts.cwd,
+                tty: facts.tty,
+                exec_id: None,
+            },
+        }
+    }
+
+    fn decider(&self, record: &abi::Event) -> Decider {
+        match By::from_code(record.code) {
+            Some(By::Rule(id)) => match self.legends.rule(record.table_id, id.index()) {
+                Some(rule) => Decider::Rule(rule),
+                None => Decider::Unknown(record.code),
+            },
+            Some(By::DefaultPosture) => Decider::DefaultPosture,
+            Some(By::BuiltIn(rule)) => Decider::BuiltIn(Cow::Borrowed(rule.name())),
+            Some(By::BaseSet | By::Nothing) | None => Decider::Unknown(record.code),
+        }
+    }
+
+    fn facts(&mut self, pid: u32) -> Facts {
+        let now = Instant::now();
+        if let Some((since, facts)) = self.known.get(&pid)
+            && now.duration_since(*since) < BELIEVED
+        {
+            return facts.clone();
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.retain(|_, (since, _)| now.duration_since(*since) < BELIEVED);
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let facts = Facts::of(pid);
+        self.known.insert(pid, (now, facts.clone()));
+        facts
+    }
+}
+
+fn operation(record: &abi::Event) -> Operation {
+    match record.operation {
+        abi::Operation::Exec => Operation::Exec,
+        abi::Operation::MapExec => Operation::MapExec,
+        abi::Operation::Open if record.reads && record.writes => Operation::OpenReadWrite,
+        abi::Operation::Open if record.writes => Operation::OpenWrite,
+        abi::Operation::Open => Operation::OpenRead,
+        abi::Operation::Create => Operation::Create,
+        abi::Operation::Unlink => Operation::Unlink,
+        abi::Operation::Mkdir => Operation::Mkdir,
+        abi::Operation::Rmdir => Operation::Rmdir,
+        abi::Operation::Mknod => Operation::Mknod,
+        abi::Operation::Symlink => Operation::Symlink,
+        abi::Operation::Link => Operation::Link,
+        abi::Operation::Rename => Operation::Rename,
+        abi::Operation::Chmod => Operation::Chmod,
+        abi::Operation::Chown => Operation::Chown,
+        abi::Operation::Truncate => Operation::Truncate,
+        abi::Operation::Setxattr => Operation::SetXattr,
+        abi::Operation::Utimes => Operation::Utimes,
+        abi::Operation::UnixConnect => Operation::UnixConnect,
+        abi::Operation::UnixSend => Operation::UnixSend,
+        abi::Operation::UnixBind => Operation::UnixBind,
+        abi::Operation::Socket => Operation::SocketCreate,
+        abi::Operation::Capability => Operation::Capability,
+    }
+}
+
+fn object(record: &abi::Event) -> Object {
+    match record.object_kind {
+        abi::ObjectKind::Path => Object::Path(record.object.clone()),
+        abi::ObjectKind::Memfd => {
+            let name = record.object.strip_prefix(b"memfd:").unwrap_or(&record.object);
+            Object::Memfd(name.to_vec())
+        }
+        abi::ObjectKind::Unresolvable => Object::Unresolvable,
+        abi::ObjectKind::Socket => {
+            let abi::Event { family, socket_type: kind, protocol, .. } = *record;
+            Object::Socket(Socket { family, kind, protocol })
+        }
+        abi::ObjectKind::Capability => Object::Capability(u8::try_from(record.family).unwrap_or(u8::MAX)),
+    }
+}
+
+fn verdict(record: &abi::Event) -> Verdict {
+    match record.verdict {
+        abi::Verdict::Audit => Verdict::Audit,
+        // Without an error it passed: the workload is in audited mode.
+        abi::Verdict::Block => Verdict::block(record.error).unwrap_or(Verdict::WouldBlock),
+        abi::Verdict::WouldBlock => Verdict::WouldBlock,
+    }
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME as a time of day, by the offset between the two clocks now.
+#[must_use]
+pub fn boottime_to_wall(boottime_ns: u64) -> Timestamp {
+    let boottime_now = nanoseconds(clock_gettime(ClockId::Boottime));
+    let age = boottime_now.saturating_sub(boottime_ns);
+    Timestamp::from_nanoseconds(now().nanoseconds().saturating_sub(age))
+}
+
+/// The time of day.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanoseconds(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}

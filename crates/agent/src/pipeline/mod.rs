@@ -1,0 +1,262 @@
+//! Events, upwards: from the ring to records that name rules.
+//!
+//! ```text
+//! ring --(one palisade of the machine reads it: reader.lock)--> own label:    decode -> enrich -> sink
+//!                                                         \---> other labels: events/LABEL, a socket of that run
+//! socket of this run ------------------------------------------------------> decode -> enrich -> sink
+//! ```
+//! All runs of a machine share one ring, which has one consumer. Whoever holds `reader.lock` is it and passes on what is
+//! not its own; when it ends, or is killed, another takes over where it stopped. Everything happens on one thread.
+//!
+//! # Losses
+//! The ring full: found by gaps in the programs' numbers, told to every run (a lost record names no label). A run that
+//! does not keep up: its socket or its sink is full, counted there. A record that does not decode: counted. Each comes
+//! as a [`Loss`] in the stream itself.
+
+mod enrich;
+mod facts;
+mod relay;
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use palisade_bpf::abi::Event;
+use palisade_bpf::maps::Maps;
+use palisade_bpf::ring::{Gaps, Reader, RingError};
+use palisade_event::{Loss, LossPlace, Record};
+use thiserror::Error;
+
+use crate::home::{Home, HomeError};
+use relay::{Inbox, Letter, Outbox};
+
+pub use enrich::{Enricher, Legends, boottime_to_wall, now};
+
+/// How long one wait lasts: how soon an end is noticed, and a reader that died replaced.
+const TURN: Duration = Duration::from_millis(50);
+/// Records taken from the ring at once.
+const BATCH: usize = 256;
+/// How long the end waits at most for records that are on their way.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The running pipeline of one workload.
+#[derive(Debug)]
+pub struct Pipeline {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Where records go. Returns false where it is full: the record is dropped and counted.
+pub type Sink = Box<dyn FnMut(Record) -> bool + Send>;
+
+/// Why there are no events.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The ring cannot be mapped.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The run's socket cannot be made.
+    #[error("cannot listen for events at {}: {source}", path.display())]
+    Listen {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread cannot be started.
+    #[error("cannot start the thread that reads events: {0}")]
+    Thread(#[source] io::Error),
+    /// `/run/palisade` cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+struct Worker {
+    home: Home,
+    label: u32,
+    reader: Reader,
+    inbox: Inbox,
+    /// Where other runs' records go, while this one reads the ring.
+    role: Option<Role>,
+    enricher: Enricher,
+    sink: Sink,
+    unsent: Unsent,
+}
+
+/// What the one consumer of the ring has.
+struct Role {
+    _lock: File,
+    outbox: Outbox,
+    gaps: Gaps,
+}
+
+/// Losses that are to be told.
+#[derive(Default)]
+struct Unsent {
+    ring: u64,
+    socket: u64,
+    sink: u64,
+    undecoded: u64,
+}
+
+// === impl Pipeline ===
+
+impl Pipeline {
+    /// Starts reading the events of a label.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub fn start(
+        maps: &Arc<Maps>,
+        home: &Home,
+        label: u32,
+        enricher: Enricher,
+        sink: Sink,
+    ) -> Result<Self, PipelineError> {
+        let reader = Reader::new(&maps.events)?;
+        let path = home.socket_of(label);
+        let inbox = Inbox::listen(&path, Arc::clone(maps));
+        let inbox = inbox.map_err(|source| PipelineError::Listen { path, source })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let unsent = Unsent::default();
+        let mut worker = Worker { home: home.clone(), label, reader, inbox, role: None, enricher, sink, unsent };
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
+        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+    }
+
+    /// Reads what is still on its way (a second at most), then ends.
+    pub fn finish(self) {
+        let Self { stop, thread } = self;
+        stop.store(true, Ordering::Release);
+        // A panic of the thread has been printed; the run's end is not the place to raise it again.
+        drop(thread.join());
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn work(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Acquire) {
+            self.turn(TURN);
+        }
+        self.drain();
+    }
+
+    /// Takes the role if it is free, then what there is.
+    fn turn(&mut self, wait: Duration) {
+        if self.role.is_none()
+            && let Ok(Some(lock)) = self.home.try_reader()
+        {
+            self.role = Some(Role { _lock: lock, outbox: Outbox::new(self.home.clone()), gaps: Gaps::default() });
+        }
+        if self.role.is_some() {
+            self.read_inbox(Duration::ZERO);
+            self.read_ring(wait);
+        } else {
+            self.read_inbox(wait);
+        }
+        self.tell_losses();
+    }
+
+    fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN;
+        let end = self.reader.positions().produced;
+        while self.reader.positions().consumed < end && Instant::now() < deadline {
+            self.turn(Duration::from_millis(5));
+        }
+        // Whoever else read the last ones may still be about to send them.
+        while self.read_inbox(Duration::from_millis(30)) && Instant::now() < deadline {}
+        self.tell_losses();
+    }
+
+    fn read_ring(&mut self, wait: Duration) {
+        // A ring that cannot be waited for is looked into all the same; what it lost shows in the numbers.
+        if !self.reader.wait(wait).unwrap_or(true) {
+            return;
+        }
+        let records = self.reader.take(BATCH).unwrap_or_default();
+        for record in records {
+            match Event::label_of(&record) {
+                Some(label) if label == self.label => self.take(&record),
+                Some(label) => {
+                    note_number(&mut self.role, &record);
+                    if let Some(role) = &mut self.role {
+                        role.outbox.send(label, &record);
+                    }
+                }
+                None => self.unsent.undecoded += 1,
+            }
+        }
+        if let Some(role) = &mut self.role {
+            let lost = role.gaps.take();
+            if lost > 0 {
+                self.unsent.ring += lost;
+                role.outbox.tell_ring_loss(lost);
+            }
+            role.outbox.flush();
+        }
+    }
+
+    /// Returns whether there was anything.
+    fn read_inbox(&mut self, wait: Duration) -> bool {
+        let letters = self.inbox.receive(wait);
+        let any = !letters.is_empty();
+        for letter in letters {
+            match letter {
+                Letter::Record(record) => self.take(&record),
+                Letter::RingLoss(count) => self.unsent.ring += count,
+                Letter::SocketLoss(count) => self.unsent.socket += count,
+            }
+        }
+        any
+    }
+
+    fn take(&mut self, record: &[u8]) {
+        let event = match Event::decode(record) {
+            Ok(event) => event,
+            Err(_) => {
+                self.unsent.undecoded += 1;
+                return;
+            }
+        };
+        note_number(&mut self.role, record);
+        let record = Record::from(self.enricher.event(event));
+        if !(self.sink)(record) {
+            self.unsent.sink += 1;
+        }
+    }
+
+    fn tell_losses(&mut self) {
+        let Self { unsent: Unsent { ring, socket, sink: full, undecoded }, sink, enricher, .. } = self;
+        let queue = |name: &'static str| LossPlace::Queue(name.into());
+        let places = [
+            (ring, LossPlace::RingBuffer),
+            (socket, queue("between runs")),
+            (full, queue("output of the run")),
+            (undecoded, LossPlace::Decoding),
+        ];
+        for (count, place) in places {
+            if *count == 0 {
+                continue;
+            }
+            let loss = Loss { time: now(), host: enricher.host(), place, count: *count };
+            if sink(loss.into()) {
+                *count = 0;
+            }
+        }
+    }
+}
+
+/// Where this thread reads the ring, every record's number counts, whoever's it is.
+fn note_number(role: &mut Option<Role>, record: &[u8]) {
+    if let (Some(role), Some((cpu, number))) = (role, Event::number_of(record)) {
+        role.gaps.note(cpu, number);
+    }
+}

@@ -1,0 +1,259 @@
+//! Choosing a back end and arming it.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use palisade_ruleset::{RuleId, RuleSet};
+
+use super::{Choice, Refused, RunError, RunOptions, command};
+use crate::cgroup::Cgroup;
+use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
+use crate::enforce::table::Table;
+use crate::enforce::landlock::{self, KernelLandlock, Plan, PlanOptions, RealView, Weight};
+use crate::enforce::{Backend, Coverage, Gap, bpf_gaps};
+use crate::pipeline::{Enricher, Legends, Pipeline, PipelineError, Sink};
+
+/// An armed back end.
+pub(super) enum Confinement {
+    /// The cgroup is under a table.
+    Bpf(Box<BpfConfinement>),
+    /// The stub restricts itself by the plan in this file.
+    Landlock(LandlockConfinement),
+    /// Nothing: supervision alone.
+    Unenforced(Coverage),
+}
+
+pub(super) struct LandlockConfinement {
+    plan: PathBuf,
+    coverage: Coverage,
+    inherent: Vec<Gap>,
+}
+
+pub(super) struct BpfConfinement {
+    enforcer: BpfEnforcer,
+    workload: ProtectedWorkload,
+    coverage: Coverage,
+    legends: Legends,
+}
+
+/// Why arming ended: the back end does not serve, or something failed that no other back end would mend.
+enum Stop {
+    Unsupported(String),
+    Failed(RunError),
+}
+
+// === impl Confinement ===
+
+impl Confinement {
+    pub(super) fn backend(&self) -> Option<Backend> {
+        match self {
+            Self::Bpf(_) => Some(Backend::Bpf),
+            Self::Landlock(_) => Some(Backend::Landlock),
+            Self::Unenforced(_) => None,
+        }
+    }
+
+    pub(super) fn coverage(&self) -> &Coverage {
+        match self {
+            Self::Bpf(bpf) => &bpf.coverage,
+            Self::Landlock(landlock) => &landlock.coverage,
+            Self::Unenforced(coverage) => coverage,
+        }
+    }
+
+    /// What the back end never does, whatever the policies say.
+    pub(super) fn inherent(&self) -> &[Gap] {
+        match self {
+            Self::Landlock(landlock) => &landlock.inherent,
+            Self::Bpf(_) | Self::Unenforced(_) => &[],
+        }
+    }
+
+    /// The file with what the stub has to apply to itself.
+    pub(super) fn plan(&self) -> Option<PathBuf> {
+        match self {
+            Self::Landlock(landlock) => Some(landlock.plan.clone()),
+            Self::Bpf(_) | Self::Unenforced(_) => None,
+        }
+    }
+
+    /// Starts reading events, where the back end makes any.
+    pub(super) fn pipeline(&self, options: &RunOptions, sink: Sink) -> Result<Option<Pipeline>, PipelineError> {
+        match self {
+            Self::Bpf(bpf) => {
+                let BpfConfinement { enforcer, workload, coverage: _, legends } = &**bpf;
+                let host = Arc::new(options.host.clone());
+                let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
+                Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, enricher, sink).map(Some)
+            }
+            // What Landlock denies reaches nobody but the kernel's audit log; its inherent gaps say so.
+            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+        }
+    }
+
+    /// Disarms it. The run's processes are gone, or keep what they have.
+    pub(super) fn release(self) -> Result<Option<Released>, BpfError> {
+        match self {
+            Self::Bpf(bpf) => {
+                let BpfConfinement { enforcer, workload, coverage: _, legends: _ } = *bpf;
+                enforcer.release(workload).map(Some)
+            }
+            Self::Landlock(LandlockConfinement { plan, .. }) => {
+                drop(fs::remove_file(plan)); // the stub removed it, but where it never ran
+                Ok(None)
+            }
+            Self::Unenforced(_) => Ok(None),
+        }
+    }
+}
+
+/// Arms the first back end that serves.
+pub(super) fn arm(
+    options: &RunOptions,
+    id: &str,
+    cgroup: &Result<Cgroup, String>,
+    rules: &RuleSet,
+) -> Result<(Confinement, Vec<Refused>), RunError> {
+    let candidates: &[Backend] = match &options.enforcer {
+        Choice::Auto => &[Backend::Bpf, Backend::Landlock],
+        Choice::Only(backend) => std::slice::from_ref(backend),
+        Choice::Unenforced => {
+            let coverage = Coverage::None("no enforcement was asked for".to_owned());
+            return Ok((Confinement::Unenforced(coverage), Vec::new()));
+        }
+    };
+    let mut refused = Vec::new();
+    for backend in candidates {
+        let armed = match backend {
+            Backend::Bpf => arm_bpf(options, id, cgroup, rules),
+            Backend::Landlock => arm_landlock(options, id, rules),
+        };
+        match armed {
+            Ok(confinement) => return Ok((confinement, refused)),
+            Err(Stop::Unsupported(reason)) => refused.push(Refused { backend: *backend, reason }),
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Err(RunError::NoBackend(refused))
+}
+
+fn arm_bpf(
+    options: &RunOptions,
+    id: &str,
+    cgroup: &Result<Cgroup, String>,
+    rules: &RuleSet,
+) -> Result<Confinement, Stop> {
+    let coverage = Coverage::of(bpf_gaps(rules));
+    strict(options, &coverage)?;
+    let cgroup = cgroup.as_ref().map_err(|reason| Stop::Unsupported(format!("no cgroup for the run: {reason}")))?;
+    let mut enforcer = BpfEnforcer::open(id).map_err(|error| match error {
+        OpenError::Shared(error) if !error.is_denied() => Stop::Failed(error.into()),
+        error @ (OpenError::Load(_) | OpenError::NeverCalled(_) | OpenError::Nested | OpenError::Shared(_)) => {
+            Stop::Unsupported(error.to_string())
+        }
+    })?;
+    let legends = Legends::default();
+    match protect(options, &mut enforcer, cgroup, rules, &legends) {
+        Ok(workload) => Ok(Confinement::Bpf(Box::new(BpfConfinement { enforcer, workload, coverage, legends }))),
+        Err(error) => {
+            drop(enforcer.leave()); // the error at hand matters more; the next palisade cleans up
+            Err(Stop::Failed(error))
+        }
+    }
+}
+
+fn protect(
+    options: &RunOptions,
+    enforcer: &mut BpfEnforcer,
+    cgroup: &Cgroup,
+    rules: &RuleSet,
+    legends: &Legends,
+) -> Result<ProtectedWorkload, RunError> {
+    let table_id = enforcer.next_table_id().map_err(BpfError::from)?;
+    let table = Table::build(rules, 1, table_id)?;
+    legends.add(table.id, Arc::clone(&table.rules));
+    Ok(enforcer.protect(cgroup.clone(), &table, options.workload.mode)?)
+}
+
+fn arm_landlock(options: &RunOptions, id: &str, rules: &RuleSet) -> Result<Confinement, Stop> {
+    let kernel = KernelLandlock::ask().map_err(|error| Stop::Unsupported(error.to_string()))?;
+    let mut plan_options = PlanOptions::new(kernel.abi());
+    plan_options.start = options.command.first().and_then(|word| command::find(word)).map(into_bytes);
+    let plan = Plan::new(rules, &RealView, &plan_options).map_err(|error| Stop::Unsupported(error.to_string()))?;
+    let (unmet, inherent): (Vec<_>, Vec<_>) = plan.gaps.iter().partition(|gap| gap.weight == Weight::Unmet);
+    let coverage = Coverage::of(unmet.into_iter().flat_map(gaps_of).collect());
+    let inherent = inherent.into_iter().flat_map(gaps_of).collect();
+    strict(options, &coverage)?;
+    let path = hand_over(id, &plan).map_err(|error| Stop::Failed(RunError::Plan(error)))?;
+    Ok(Confinement::Landlock(LandlockConfinement { plan: path, coverage, inherent }))
+}
+
+/// Writes the plan where only this user can read it, or put another in its place: in a file of its own, made new.
+fn hand_over(id: &str, plan: &Plan) -> io::Result<PathBuf> {
+    let path = env::temp_dir().join(format!("palisade-{id}.plan"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = plan.write_to(BufWriter::new(&file)).map_err(io::Error::other);
+    written.map(|()| path)
+}
+
+/// One gap of ours for each rule that a gap of Landlock's concerns.
+fn gaps_of(gap: &landlock::Gap) -> Vec<Gap> {
+    let landlock::Gap { difference, effect: _, weight: _, class: _, rules, text } = gap;
+    let mk = |rule| Gap { rule, name: difference.title(), text: format!("{difference}: {text}") };
+    if rules.is_empty() {
+        return vec![mk(None)];
+    }
+    let id = |rule: &u32| usize::try_from(*rule).ok().and_then(RuleId::new);
+    rules.iter().map(|rule| mk(id(rule))).collect()
+}
+
+fn into_bytes(path: PathBuf) -> Vec<u8> {
+    path.into_os_string().into_vec()
+}
+
+/// With `--strict`, gaps are a reason not to take a back end.
+fn strict(options: &RunOptions, coverage: &Coverage) -> Result<(), Stop> {
+    if !options.strict || *coverage == Coverage::Full {
+        return Ok(());
+    }
+    let names: Vec<&str> = coverage.gaps().iter().map(|gap| gap.name).collect();
+    Err(Stop::Unsupported(format!("{coverage} ({}), which --strict refuses", names.join(", "))))
+}
+
+/// Restricts this process by the plan in a file, which is removed.
+pub(super) fn apply(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    fs::remove_file(path)?;
+    let plan = Plan::read_from(BufReader::new(file)).map_err(io::Error::other)?;
+    let applied = landlock::restrict_current_process(&plan).map_err(|error| io::Error::other(chain(&error)))?;
+    for landlock::LeftOut { path, reason } in applied.left_out {
+        eprintln!("palisade: not granted: {}: {reason}", String::from_utf8_lossy(&path).escape_debug());
+    }
+    Ok(())
+}
+
+/// An error and what it came from, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// The run as events name it.
+fn workload_of(options: &RunOptions) -> palisade_event::Workload {
+    palisade_event::Workload {
+        namespace: options.workload.namespace.clone(),
+        container: options.name.clone(),
+        labels: options.workload.labels.clone(),
+        ..palisade_event::Workload::default()
+    }
+}

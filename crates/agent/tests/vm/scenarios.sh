@@ -1,0 +1,206 @@
+#!/bin/sh
+# What `palisade run` promises under BPF, tried on a real kernel: as root in a VM that may be broken, with the example
+# `minirun` of this crate.
+#
+#   scenarios.sh MINIRUN [SCENARIO...]
+#
+# One line for each promise, `ok` or `FAIL`; the exit code says whether all held. One run is kept alive through all
+# scenarios but the last, because loading the programs takes most of a minute in an emulated machine.
+set -u
+MINIRUN=$1
+shift
+SCENARIOS=${*:-basic audit outside nested outlive killed many flood last}
+WORK=$(mktemp -d)
+PINS=/sys/fs/bpf/palisade-v1
+failed=0
+CGROUPS=/sys/fs/cgroup
+[ -e $CGROUPS/cgroup.procs ] || CGROUPS=/sys/fs/cgroup/unified
+
+check() { # TEXT COMMAND...
+	text=$1
+	shift
+	if "$@"; then
+		echo "ok $text"
+	else
+		echo "FAIL $text"
+		failed=1
+	fi
+}
+
+empty() { [ ! -s "$1" ]; }
+gone() { [ ! -e "$1" ]; }
+no_runs() { [ -z "$(ls /run/palisade/runs)" ]; }
+none_left() { [ -z "$(ls -d $CGROUPS/palisade/run-* 2>/dev/null)" ]; }
+same() { [ "$1" = "$2" ] || { echo "  $1 is not $2"; false; }; }
+has() { grep -q -- "$2" "$1" || { sed 's/^/  /' "$1"; false; }; }
+has_not() { ! grep -q -- "$2" "$1" || { sed 's/^/  /' "$1"; false; }; }
+
+wait_for() { # FILE PATTERN
+	for _ in $(seq 1200); do
+		grep -q -- "$2" "$1" 2>/dev/null && return 0
+		sleep 0.1
+	done
+	echo "  waited in vain for '$2' in $1:"
+	sed 's/^/  /' "$1"
+	return 1
+}
+
+policy() { # NAME PATH
+	cat <<-POLICY
+	apiVersion: security.kubearmor.com/v1
+	kind: KubeArmorPolicy
+	metadata: { name: $1 }
+	spec:
+	  selector: { matchLabels: { any: thing } }
+	  file: { matchPaths: [ { path: $2 } ] }
+	  action: Block
+	POLICY
+}
+
+# The denied file must be readable to us, so that only Palisade can deny it.
+mkdir /denied
+for i in $(seq 20); do
+	echo "secret $i" >/denied/$i
+	policy "p$i" "/denied/$i" >$WORK/$i.yaml
+done
+run() { $MINIRUN --enforcer bpf "$@"; }
+
+$MINIRUN --enforcer bpf -- sleep 100000 2>$WORK/holder &
+holder=$!
+check "the programs load and a run starts" wait_for $WORK/holder "^started"
+
+basic() {
+	run --policy $WORK/1.yaml -- sh -c 'cat /denied/2; cat /denied/1; exit 7' >$WORK/out 2>$WORK/err
+	check "the exit code passes through" same $? 7
+	check "another file is read" has $WORK/out "secret 2"
+	check "the denied file is not" has_not $WORK/out "secret 1"
+	check "the denial is told with policy and rule" has $WORK/err 'event Block(Errno(13)) read .*cat -> /denied/1 by ("p1", "file.matchPaths\[0\]")'
+	check "nothing is lost" has_not $WORK/err "^loss"
+	run -- /denied/none 2>/dev/null
+	check "a missing command is 127" same $? 127
+	run -- /etc/passwd 2>/dev/null
+	check "a file that is no program is 126" same $? 126
+	run -- sh -c 'kill -15 $$' 2>/dev/null
+	check "a signal is 128 and its number" same $? 143
+	(echo in; echo more) | run -- sh -c 'read a; echo "got $a"; cat' >$WORK/out 2>/dev/null
+	check "stdin passes through" same "$(cat $WORK/out | tr '\n' ' ')" "got in more "
+}
+
+audit() {
+	run --audit --policy $WORK/1.yaml -- cat /denied/1 >$WORK/out 2>$WORK/err
+	check "in audited mode the file is read" has $WORK/out "secret 1"
+	check "and the would-be denial is told" has $WORK/err "event WouldBlock read .* -> /denied/1"
+}
+
+# A process that leaves its cgroup keeps its label.
+outside() {
+	run --policy $WORK/1.yaml -- sh -c "(echo 0 >$CGROUPS/cgroup.procs; exec sh -c 'touch $WORK/left; while sleep 0.2; do cat /denied/1; done') >$WORK/out 2>/dev/null & while [ ! -e $WORK/left ]; do sleep 0.1; done" 2>$WORK/err
+	check "the run ends when its cgroup is empty" has $WORK/err "released=Some(StillHeld)"
+	sleep 1
+	check "who left is still denied" empty $WORK/out
+	pkill -f "cat /denied/1"
+	sleep 1
+	run -- true 2>/dev/null
+	check "its label is freed by the next run" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+}
+
+nested() {
+	run --policy $WORK/1.yaml -- $MINIRUN --enforcer auto -- sh -c 'cat /proc/self/cgroup; cat /denied/1; exit 5' >$WORK/out 2>$WORK/err
+	check "the exit code passes through two runs" same $? 5
+	check "the inner run takes another back end" has $WORK/err "started backend=Some(Landlock)"
+	check "its cgroup lies in the outer one" has $WORK/out "^0::/palisade/run-.*/run-"
+	check "the outer policy holds in the inner run" has_not $WORK/out "secret 1"
+	check "and its denial is told by the outer run" has $WORK/err "event Block.* -> /denied/1"
+	run -- $MINIRUN --enforcer bpf -- true 2>$WORK/err
+	check "the inner run says why it cannot take BPF" has $WORK/err "BPF-LSM: "
+	grep "BPF-LSM: " $WORK/err
+}
+
+outlive() {
+	run --grace 1 -- sh -c 'setsid sleep 600 & exit 3' 2>$WORK/err
+	check "the exit code is the command's" same $? 3
+	check "who outlives it is named" has $WORK/err 'outlived \[Member { pid: [0-9]*, comm: "s[a-z]*" }\]'
+	check "and killed after the grace" has $WORK/err "killed=1"
+	run --wait -- sh -c 'setsid sleep 2 & exit 3' 2>$WORK/err
+	check "or waited for" has $WORK/err "killed=0"
+	check "no cgroup is left but the holder's" same "$(ls -d $CGROUPS/palisade/run-* | wc -l)" 1
+}
+
+# kill -9 of palisade: its processes stay denied, the next palisade cleans up once they are gone.
+killed() {
+	run --policy $WORK/1.yaml -- sh -c "setsid sh -c 'while sleep 0.2; do cat /denied/1; echo alive >$WORK/alive; done' >$WORK/out 2>/dev/null & exec sleep 600" 2>$WORK/err &
+	victim=$!
+	wait_for $WORK/err "^started"
+	wait_for $WORK/alive alive
+	kill -9 $victim
+	wait $victim 2>/dev/null
+	rm -f $WORK/alive
+	wait_for $WORK/alive alive
+	check "who lives on after kill -9 is still denied" empty $WORK/out
+	run -- true 2>/dev/null
+	check "the next run leaves it alone while it lives" same "$(ls /run/palisade/runs/*.lock | wc -l)" 2
+	rm -f $WORK/alive
+	wait_for $WORK/alive alive
+	check "and it is still denied" empty $WORK/out
+	pkill -f "cat /denied/1"
+	pkill -f "sleep 600"
+	sleep 1
+	run -- true 2>/dev/null
+	check "once it is gone the next run cleans up" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+	check "its cgroup too" same "$(ls -d $CGROUPS/palisade/run-* | wc -l)" 1
+	check "and its legend" same "$(ls /run/palisade/legends | wc -l)" 1
+	# Killed itself while its children run on, the reader of the ring is replaced by another run.
+	run --policy $WORK/2.yaml -- cat /denied/2 >/dev/null 2>$WORK/err
+	check "events are read by whoever is left" has $WORK/err "event Block.* -> /denied/2"
+}
+
+many() {
+	pids=
+	for i in $(seq 20); do
+		run --policy $WORK/$i.yaml -- sh -c "for j in \$(seq 20); do cat /denied/\$j; done; exit $i" >$WORK/out$i 2>$WORK/err$i &
+		pids="$pids $i:$!"
+	done
+	good=0
+	for pair in $pids; do
+		i=${pair%%:*}
+		wait ${pair##*:}
+		code=$?
+		events=$(grep -c "^event" $WORK/err$i)
+		if [ $code = $i ] && [ "$(wc -l <$WORK/out$i)" = 19 ] && ! grep -qx "secret $i" $WORK/out$i &&
+			[ $events = 1 ] && grep -q "^event Block.* -> /denied/$i by (\"p$i\"" $WORK/err$i; then
+			good=$((good + 1))
+		else
+			echo "  run $i: code $code, $(wc -l <$WORK/out$i) files, $events events"
+			sed 's/^/  /' $WORK/err$i
+		fi
+	done
+	check "20 runs at once: each is denied its own file, and told its own events alone" same $good 20
+	check "all are released" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+}
+
+flood() {
+	count=5000
+	run --policy $WORK/1.yaml -- sh -c "i=0; while [ \$i -lt $count ]; do : </denied/1; i=\$((i+1)); done" 2>$WORK/err
+	told=$(sed -n 's/^event .* x\([0-9]*\)$/\1/p' $WORK/err | paste -sd+ | { read sum; echo $((sum)); })
+	lost=$(sed -n 's/^loss \([0-9]*\) .*/\1/p' $WORK/err | paste -sd+ | { read sum; echo $((sum + 0)); })
+	echo "  $count denials: told $told, lost $lost, in $(grep -c '^event' $WORK/err) lines"
+	check "every denial is told or counted as lost" same $((told + lost)) $count
+}
+
+last() {
+	kill $holder
+	wait $holder 2>/dev/null
+	check "the last run detaches the programs" gone $PINS
+	check "no run is left" no_runs
+	check "no cgroup is left" none_left
+	cat /denied/1 >$WORK/out
+	check "and nothing is denied any more" has $WORK/out "secret 1"
+}
+
+for scenario in $SCENARIOS; do
+	echo "# $scenario"
+	$scenario
+done
+[ -e $PINS ] && { kill $holder; wait $holder 2>/dev/null; }
+rm -r $WORK /denied
+exit $failed

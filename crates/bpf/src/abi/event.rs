@@ -1,0 +1,535 @@
+//! `struct pal_event`: one record of the ring buffer.
+
+use thiserror::Error;
+
+use super::{ABI_VERSION, COMM, PATH_MAX};
+
+/// One event, checked. The numbers of rules, tables and labels are the caller's to look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The rule code: who decided.
+    pub code: u32,
+    /// The generation of the table that decided.
+    pub generation: u64,
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub time_ns: u64,
+    /// Per CPU, from 1, counted also where the ring was full: a gap is a loss.
+    pub number: u64,
+    /// The id of the task's cgroup (v2).
+    pub cgroup: u64,
+    /// The CPU that wrote it.
+    pub cpu: u32,
+    /// The label of the task.
+    pub label: u32,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Process id of the real parent.
+    pub ppid: u32,
+    /// Real uid in the initial user namespace.
+    pub uid: u32,
+    /// The table that decided.
+    pub table_id: u32,
+    /// The errno given to the task, positive; 0 if the access passed.
+    pub error: i32,
+    /// What was done.
+    pub operation: Operation,
+    /// The result.
+    pub verdict: Verdict,
+    /// Of an open: whether it reads.
+    pub reads: bool,
+    /// Of an open: whether it writes.
+    pub writes: bool,
+    /// What `object` is.
+    pub object_kind: ObjectKind,
+    /// Whether the task has, or an ancestor in the workload had, a controlling terminal.
+    pub terminal: bool,
+    /// Sockets: AF_*; capabilities: the number.
+    pub family: u32,
+    /// Sockets: SOCK_*.
+    pub socket_type: u32,
+    /// Sockets: the protocol.
+    pub protocol: u32,
+    /// The thread's name, without its zero bytes.
+    pub comm: Vec<u8>,
+    /// The path or memfd name; empty for sockets and capabilities.
+    pub object: Vec<u8>,
+    /// The path of the acting program; empty where it could not be told.
+    pub program: Vec<u8>,
+}
+
+/// `PAL_OP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is the system call of its name")]
+pub enum Operation {
+    Exec,
+    MapExec,
+    Open,
+    Create,
+    Unlink,
+    Mkdir,
+    Rmdir,
+    Mknod,
+    Symlink,
+    Link,
+    Rename,
+    Chmod,
+    Chown,
+    Truncate,
+    Setxattr,
+    Utimes,
+    UnixConnect,
+    UnixSend,
+    UnixBind,
+    Socket,
+    Capability,
+}
+
+/// What came of it: `PAL_AUDIT`, `PAL_BLOCK` or `PAL_WOULD_BLOCK`; what passes in silence makes no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Passed, reported.
+    Audit,
+    /// Denied; or, with an error of 0, what an audited workload would have been denied.
+    Block,
+    /// Passed; an audited policy would have blocked.
+    WouldBlock,
+}
+
+/// `PAL_OBJECT_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A path from the root of the workload's mount namespace.
+    Path,
+    /// A memfd, by its name.
+    Memfd,
+    /// A path that could not be told.
+    Unresolvable,
+    /// A socket: family, type and protocol say which.
+    Socket,
+    /// A capability: `family` is its number.
+    Capability,
+}
+
+/// Why bytes of the ring are no event.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Shorter than its fixed part, or than its lengths say.
+    #[error("record of {have} bytes where {need} are needed")]
+    Short {
+        /// Bytes there are.
+        have: usize,
+        /// Bytes there should be.
+        need: usize,
+    },
+    /// Written by programs of another ABI.
+    #[error("record of ABI version {0}")]
+    Abi(u32),
+    /// A field holds a number that stands for nothing.
+    #[error("record with {field} {number}")]
+    Number {
+        /// The field of `struct pal_event`.
+        field: &'static str,
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// Reads fields one after the other. Every read is bounded by the slice.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    need: usize,
+}
+
+// === impl Event ===
+
+impl Event {
+    /// The size of the fixed part, in bytes.
+    pub const HEAD_BYTES: usize = 112;
+
+    /// The size of the largest record, in bytes.
+    pub const MAX_BYTES: usize = Self::HEAD_BYTES + 2 * PATH_MAX;
+
+    /// The label of a record, without decoding the rest: for passing records on.
+    #[must_use]
+    pub fn label_of(record: &[u8]) -> Option<u32> {
+        let bytes: [u8; 4] = record.get(44..48)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    /// The CPU of a record and its number there.
+    #[must_use]
+    pub fn number_of(record: &[u8]) -> Option<(u32, u64)> {
+        let number: [u8; 8] = record.get(24..32)?.try_into().ok()?;
+        let cpu: [u8; 4] = record.get(40..44)?.try_into().ok()?;
+        Some((u32::from_le_bytes(cpu), u64::from_le_bytes(number)))
+    }
+
+    /// Checks a record and takes it apart. Never panics, whatever the bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] says which field is wrong; the caller counts it.
+    pub fn decode(record: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields { bytes: record, need: Self::HEAD_BYTES };
+        let abi = fields.u32()?;
+        if abi != ABI_VERSION {
+            return Err(DecodeError::Abi(abi));
+        }
+        let code = fields.u32()?;
+        let generation = fields.u64()?;
+        let time_ns = fields.u64()?;
+        let number = fields.u64()?;
+        let cgroup = fields.u64()?;
+        let cpu = fields.u32()?;
+        let label = fields.u32()?;
+        let tgid = fields.u32()?;
+        let tid = fields.u32()?;
+        let ppid = fields.u32()?;
+        let uid = fields.u32()?;
+        let table_id = fields.u32()?;
+        let error = i32::from_le_bytes(fields.take()?);
+        let class = fields.u8()?;
+        let operation = Operation::from_number(fields.u8()?)?;
+        if class != operation.class() {
+            return Err(DecodeError::Number { field: "class", number: class.into() });
+        }
+        let verdict = Verdict::from_number(fields.u8()?)?;
+        let access = fields.u8()?;
+        if access > 3 {
+            return Err(DecodeError::Number { field: "access", number: access.into() });
+        }
+        let object_kind = ObjectKind::from_number(fields.u8()?)?;
+        let terminal = fields.u8()? != 0;
+        let object_len = fields.length("object_len")?;
+        let program_len = fields.length("program_len")?;
+        let _pad = fields.u16()?;
+        let family = fields.u32()?;
+        let socket_type = fields.u32()?;
+        let protocol = fields.u32()?;
+        let comm = until_zero(&fields.take::<COMM>()?);
+        fields.need = Self::HEAD_BYTES + object_len + program_len;
+        let object = fields.slice(object_len)?.to_vec();
+        let program = fields.slice(program_len)?.to_vec();
+        // What follows is the ring's rounding up to 8 bytes: no part of the record.
+        Ok(Self {
+            code,
+            generation,
+            time_ns,
+            number,
+            cgroup,
+            cpu,
+            label,
+            tgid,
+            tid,
+            ppid,
+            uid,
+            table_id,
+            error,
+            operation,
+            verdict,
+            reads: access & 1 != 0,
+            writes: access & 2 != 0,
+            object_kind,
+            terminal,
+            family,
+            socket_type,
+            protocol,
+            comm,
+            object,
+            program,
+        })
+    }
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// All of them, by number less one.
+    pub const ALL: [Self; 21] = [
+        Self::Exec,
+        Self::MapExec,
+        Self::Open,
+        Self::Create,
+        Self::Unlink,
+        Self::Mkdir,
+        Self::Rmdir,
+        Self::Mknod,
+        Self::Symlink,
+        Self::Link,
+        Self::Rename,
+        Self::Chmod,
+        Self::Chown,
+        Self::Truncate,
+        Self::Setxattr,
+        Self::Utimes,
+        Self::UnixConnect,
+        Self::UnixSend,
+        Self::UnixBind,
+        Self::Socket,
+        Self::Capability,
+    ];
+
+    /// `PAL_OP_*` begins at 1.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn from_number(number: u8) -> Result<Self, DecodeError> {
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.number() == number)
+            .ok_or(DecodeError::Number { field: "operation", number: number.into() })
+    }
+
+    /// `PAL_CLASS_*` of the operation.
+    fn class(self) -> u8 {
+        match self {
+            Self::Exec | Self::MapExec => 0,
+            Self::Open
+            | Self::Create
+            | Self::Unlink
+            | Self::Mkdir
+            | Self::Rmdir
+            | Self::Mknod
+            | Self::Symlink
+            | Self::Link
+            | Self::Rename
+            | Self::Chmod
+            | Self::Chown
+            | Self::Truncate
+            | Self::Setxattr
+            | Self::Utimes
+            | Self::UnixConnect
+            | Self::UnixSend
+            | Self::UnixBind => 1,
+            Self::Socket => 2,
+            Self::Capability => 3,
+        }
+    }
+
+    /// Its word in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::MapExec => "map_exec",
+            Self::Open => "open",
+            Self::Create => "create",
+            Self::Unlink => "unlink",
+            Self::Mkdir => "mkdir",
+            Self::Rmdir => "rmdir",
+            Self::Mknod => "mknod",
+            Self::Symlink => "symlink",
+            Self::Link => "link",
+            Self::Rename => "rename",
+            Self::Chmod => "chmod",
+            Self::Chown => "chown",
+            Self::Truncate => "truncate",
+            Self::Setxattr => "setxattr",
+            Self::Utimes => "utimes",
+            Self::UnixConnect => "unix_connect",
+            Self::UnixSend => "unix_send",
+            Self::UnixBind => "unix_bind",
+            Self::Socket => "socket",
+            Self::Capability => "capability",
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// All that events carry.
+    pub const ALL: [Self; 3] = [Self::Audit, Self::Block, Self::WouldBlock];
+
+    /// Its number in abi.h, where 0 is Allow.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn from_number(number: u8) -> Result<Self, DecodeError> {
+        Self::ALL
+            .into_iter()
+            .find(|verdict| verdict.number() == number)
+            .ok_or(DecodeError::Number { field: "verdict", number: number.into() })
+    }
+}
+
+// === impl ObjectKind ===
+
+impl ObjectKind {
+    /// All of them, by number.
+    pub const ALL: [Self; 5] = [Self::Path, Self::Memfd, Self::Unresolvable, Self::Socket, Self::Capability];
+
+    /// Its number in abi.h.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    fn from_number(number: u8) -> Result<Self, DecodeError> {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .ok_or(DecodeError::Number { field: "object_kind", number: number.into() })
+    }
+}
+
+// === impl Fields ===
+
+impl Fields<'_> {
+    fn slice(&mut self, length: usize) -> Result<&[u8], DecodeError> {
+        let (head, tail) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or(DecodeError::Short { have: self.bytes.len(), need: self.need })?;
+        self.bytes = tail;
+        Ok(head)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.slice(N)?);
+        Ok(out)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.take().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn length(&mut self, field: &'static str) -> Result<usize, DecodeError> {
+        let length = self.u16()?;
+        let fits = usize::from(length) <= PATH_MAX;
+        fits.then_some(length.into()).ok_or(DecodeError::Number { field, number: length.into() })
+    }
+}
+
+/// The bytes before the first zero.
+fn until_zero(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().take_while(|b| *b != 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Operation {
+        pub(in crate::abi) fn c_name(self) -> &'static str {
+            let upper = self.name().to_ascii_uppercase();
+            Box::leak(format!("PAL_OP_{upper}").into_boxed_str())
+        }
+    }
+
+    impl Verdict {
+        pub(in crate::abi) fn c_name(self) -> &'static str {
+            match self {
+                Self::Audit => "PAL_AUDIT",
+                Self::Block => "PAL_BLOCK",
+                Self::WouldBlock => "PAL_WOULD_BLOCK",
+            }
+        }
+    }
+
+    impl ObjectKind {
+        pub(in crate::abi) fn c_name(self) -> &'static str {
+            match self {
+                Self::Path => "PAL_OBJECT_PATH",
+                Self::Memfd => "PAL_OBJECT_MEMFD",
+                Self::Unresolvable => "PAL_OBJECT_UNRESOLVABLE",
+                Self::Socket => "PAL_OBJECT_SOCKET",
+                Self::Capability => "PAL_OBJECT_CAPABILITY",
+            }
+        }
+    }
+
+    /// A denied open of /etc/shadow by /bin/cat, as the kernel writes it.
+    fn mk_record() -> Vec<u8> {
+        let mut r = Vec::new();
+        r.extend(ABI_VERSION.to_le_bytes());
+        r.extend(7_u32.to_le_bytes()); // code
+        r.extend(3_u64.to_le_bytes()); // generation
+        r.extend(123_456_u64.to_le_bytes()); // time_ns
+        r.extend(9_u64.to_le_bytes()); // number
+        r.extend(4242_u64.to_le_bytes()); // cgroup
+        for value in [1_u32, 5, 100, 101, 99, 1000, 77] {
+            r.extend(value.to_le_bytes()); // cpu label tgid tid ppid uid table_id
+        }
+        r.extend(13_i32.to_le_bytes()); // error
+        r.extend([1, 3, 2, 1, 0, 1]); // class operation verdict access object_kind terminal
+        r.extend(11_u16.to_le_bytes());
+        r.extend(8_u16.to_le_bytes());
+        r.extend([0, 0]);
+        r.extend([0; 12]); // family type protocol
+        r.extend(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(r.len(), Event::HEAD_BYTES);
+        r.extend(b"/etc/shadow");
+        r.extend(b"/bin/cat");
+        r
+    }
+
+    #[test]
+    fn a_denied_open_is_taken_apart() {
+        let record = mk_record();
+        let event = Event::decode(&record).unwrap();
+        assert_eq!(event.object, b"/etc/shadow");
+        assert_eq!(event.program, b"/bin/cat");
+        assert_eq!(event.comm, b"cat");
+        assert_eq!((event.tgid, event.tid, event.ppid, event.uid), (100, 101, 99, 1000));
+        assert_eq!((event.table_id, event.error, event.label), (77, 13, 5));
+        assert_eq!(event.operation, Operation::Open);
+        assert_eq!(event.verdict, Verdict::Block);
+        assert!(event.reads && !event.writes && event.terminal);
+        assert_eq!(Event::label_of(&record), Some(5));
+        assert_eq!(Event::number_of(&record), Some((1, 9)));
+    }
+
+    #[test]
+    fn a_truncated_record_is_refused_at_every_length() {
+        let record = mk_record();
+        for length in 0..record.len() {
+            assert!(matches!(Event::decode(&record[..length]), Err(DecodeError::Short { .. })), "{length}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_stand_for_nothing_are_refused() {
+        for (offset, value) in [(0, 99), (72, 3), (73, 0), (73, 22), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20)] {
+            let mut record = mk_record();
+            record[offset] = value;
+            assert!(Event::decode(&record).is_err(), "byte {offset} = {value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Event::decode(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_record_never_panics(at in 0_usize..112, value: u8, cut in 0_usize..131) {
+            let mut record = mk_record();
+            record[at] = value;
+            record.truncate(cut);
+            let _ = Event::decode(&record);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Programs: exec, and making pages executable.
+ *
+ *   bprm_creds_for_exec    once per exec: the stage starts as the caller's source class
+ *   bprm_check_security    per stage (script, interpreter, ...): judged; a script is folded into the next stage
+ *   bprm_committed_creds   the exec has succeeded: the task acts as the new program from here
+ *
+ * What the kernel opens and maps for the exec itself is not judged again (file.h, is_exec_mapping).
+ */
+#ifndef PAL_EXEC_H
+#define PAL_EXEC_H
+
+#define PROCESS_EXEC 1u		/* bits of `operations` */
+#define PROCESS_MAP 2u
+
+SEC("lsm/bprm_creds_for_exec")
+int BPF_PROG(pal_exec_begin, struct linux_binprm *bprm)
+{
+	struct pal_task *task;
+	int found = task_current(&task);
+
+	if (found <= 0)
+		return answer(found, EACCES);
+	task->stage = task->source;
+	task->script = PAL_SCRIPT_NONE;
+	return 0;
+}
+
+/*
+ * Puts the name by which a multi-call program is invoked behind the path: "//" and the last component of `called`.
+ * Reads `called` into s->data. The length of the name, 0 if there is none.
+ */
+__noinline int exec_invocation(u32 index, u64 called)
+{
+	struct pal_scratch *s = scratch_at(index);
+	u32 end, len = 0;
+	long size;
+
+	if (!s)
+		return 0;
+	size = bpf_probe_read_kernel_str(s->data, PAL_PATH_MAX, (void *)called);
+	if (size <= 1 || size > PAL_PATH_MAX)
+		return 0;
+	end = size - 1;
+	/* A component has at most NAME_MAX bytes, so its '/' is found within one more. */
+	for (u32 i = 0; i < NAME_MAX; i++) {
+		if (len >= end || s->data[(end - len - 1) & (PAL_PATH_MAX - 1)] == '/')
+			break;
+		len++;
+	}
+	s->path[PATH_END + 1] = '/';
+	len &= NAME_MAX;
+	if (bpf_probe_read_kernel(&s->path[PATH_END + 2], len, &s->data[(end - len) & (PAL_PATH_MAX - 1)]))
+		return 0;
+	s->path[PATH_END + 2 + len] = 0;
+	return len;
+}
+
+/* A path in s, or a memfd's name; for exec both are programs. */
+static __always_inline enum status exec_path(struct access *a, struct file *file)
+{
+	enum status status = path_of(a->s, a->index, a->task, file->f_path.dentry, file->f_path.mnt);
+
+	return status == PATH_INTERNAL ? path_memfd(a->index) : status;
+}
+
+SEC("lsm/bprm_check_security")
+int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
+{
+	struct pal_task *task;
+	struct access a;
+	u32 table_id;
+	u64 class;
+	int refused;
+
+	refused = access_begin(&a, PAL_CLASS_PROCESS, PAL_OP_EXEC, PROCESS_EXEC);
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	task = a.task;
+	if (handle_class(a.s->handle) & PAL_CLASS_SOURCED) {
+		/* A script came before this stage: from here on it stands beside the caller. */
+		if (task->script != PAL_SCRIPT_NONE) {
+			a.s->source = task->stage;
+			a.s->row = task->script;
+			class = table_source(a.s->handle, a.index, SOURCE_FOLD);
+			/* Gone with its table: judge() starts again with the next one's. */
+			if (!(class & TABLE_GONE))
+				task->stage = class;
+		}
+		a.s->source = task->stage;
+	}
+	a.s->status = exec_path(&a, bprm->file);
+	if (a.s->status == PATH_INTERNAL) {
+		access_end(&a);
+		return 0;
+	}
+	/* What it is to the next stage, if it turns out to be a script. */
+	class = PAL_SCRIPT_NONE;
+	if (handle_header(a.s->handle) & PAL_TABLE_FOLD)
+		class = table_source(a.s->handle, a.index, a.s->status == PATH_OK ? SOURCE_OF_PATH : SOURCE_UNKNOWN);
+	table_id = a.s->handle;
+	if (a.s->status == PATH_OK)
+		a.s->invoked = exec_invocation(a.index, (u64)bprm->interp);
+	refused = judge(a.index, 0);
+	/* A class of a table that went away meanwhile is none of the next one's. */
+	if (class & TABLE_GONE || table_id != (u32)a.s->handle)
+		class = table_source(a.s->handle, a.index, SOURCE_UNKNOWN);
+	task->script = class;
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+/* The source class of a program that has just been executed. */
+static __always_inline void exec_set_source(struct pal_task *task, struct file *file)
+{
+	u64 handle = table_of(task->label, PAL_CLASS_PROCESS), source = TABLE_GONE;
+	struct access a = { .task = task };
+	int index;
+
+	if (handle & (TABLE_GONE | HANDLE_UNUSED) || !(handle_header(handle) & PAL_TABLE_SOURCES))
+		return;
+	/* Without a slot the class stays unset, and the next access finds it again. */
+	index = scratch_take();
+	if (index < 0)
+		return;
+	a.index = index;
+	a.s = scratch_at(index);
+	if (!a.s)
+		return;
+	a.s->handle = handle;
+	if (exec_path(&a, file) == PATH_OK)
+		source = table_source(handle, index, SOURCE_OF_PATH);
+	if (source & TABLE_GONE)
+		source = table_source(handle, index, SOURCE_UNKNOWN);
+	if (!(source & TABLE_GONE)) {
+		task->source = source;
+		task->table_id = handle;
+		task->flags |= PAL_TASK_SOURCE_SET;
+	}
+	access_end(&a);
+}
+
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(pal_exec_commit, struct linux_binprm *bprm)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct pal_task *task;
+
+	/* A thread that has become the leader finds the leader's entry here. */
+	if (task_current(&task) <= 0)
+		return 0;
+	if (current->signal->tty)
+		task->flags |= PAL_TASK_TERMINAL;
+	task_set_home(task, current);
+	task_set_program(task, bprm->file);
+	exec_set_source(task, bprm->file);
+	return 0;
+}
+
+/*
+ * Mapping a file executable. Denied only by rules that name the file itself (operation 1); all process rules count
+ * (operation 0) while the program is a dynamic loader, which would else run any file for its caller.
+ */
+static __always_inline int map_exec(struct file *file)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct pal_task *task;
+	struct access a;
+	int refused;
+
+	/* The kernel maps the program and its ELF interpreter: decided by the exec. */
+	if (BPF_CORE_READ_BITFIELD(current, in_execve))
+		return 0;
+	refused = access_begin(&a, PAL_CLASS_PROCESS, PAL_OP_MAP_EXEC, PROCESS_MAP);
+	if (refused != GO_ON)
+		return refused;
+	task = a.task;
+	refused = 0;
+	if (!is_program_of(task, file->f_inode)) {
+		bool loader = task->flags & PAL_TASK_LOADER;
+
+		a.s->operations = loader ? PROCESS_EXEC : PROCESS_MAP;
+		a.s->status = path_of(a.s, a.index, task, file->f_path.dentry, file->f_path.mnt);
+		if (a.s->status == PATH_INTERNAL && loader)
+			a.s->status = path_memfd(a.index);
+		if (a.s->status != PATH_INTERNAL)
+			refused = judge(a.index, 0);
+	}
+	access_end(&a);
+	return refused;
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(pal_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
+{
+	if (!file || !(prot & PROT_EXEC))
+		return 0;
+	return answer(map_exec(file), EACCES);
+}
+
+SEC("lsm/file_mprotect")
+int BPF_PROG(pal_file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
+{
+	struct file *file;
+
+	if (!(prot & PROT_EXEC) || vma->vm_flags & VM_EXEC)
+		return 0;
+	file = vma->vm_file;
+	return file ? answer(map_exec(file), EACCES) : 0;
+}
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Files: opening, and changing names, modes and sizes by path. Extended attributes and times: attr.h.
+ */
+#ifndef PAL_FILE_H
+#define PAL_FILE_H
+
+#define FILE_READ 1u		/* bits of `operations` */
+#define FILE_WRITE 2u
+
+/* Whether an open is one that the kernel makes for an exec or for a stacked file system. */
+static __always_inline bool is_inner_open(struct file *file)
+{
+	if (file->f_flags & FMODE_EXEC)
+		return true;
+	/*
+	 * Before 6.5 overlayfs opens the real file under the path of its own, already judged, file: two signs, because
+	 * bits of f_mode move between kernels. Later it opens it by a mount of its own, which is no part of any tree.
+	 */
+	return file->f_mode & FMODE_NOACCOUNT && file->f_inode != file->f_path.dentry->d_inode;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(pal_file_open, struct file *file)
+{
+	u32 mode = file->f_mode, flags = file->f_flags, operations = 0;
+	struct access a;
+	int refused;
+
+	if (mode & FMODE_READ)
+		operations |= FILE_READ;
+	if (mode & FMODE_WRITE || flags & (O_TRUNC | O_APPEND))
+		operations |= FILE_WRITE;
+	/* open(path, 3): neither mode, for ioctl alone; the kernel asks for both permissions. */
+	if (!operations)
+		operations = FILE_READ | FILE_WRITE;
+	refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_OPEN, operations);
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	refused = 0;
+	if (!is_inner_open(file)) {
+		access_owner(&a, file->f_inode, file->f_path.mnt);
+		refused = access_path(&a, file->f_path.dentry, file->f_path.mnt);
+	}
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+/* A change of an object, or of its name; `owned` is the inode whose owner counts. */
+static __always_inline int change(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation)
+{
+	struct access a;
+	int refused = access_begin(&a, PAL_CLASS_FILE, operation, FILE_WRITE);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	access_owner(&a, owned, mount);
+	refused = access_path(&a, dentry, mount);
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+/* What does not exist yet belongs to the owner of its directory. */
+static __always_inline int create(const struct path *dir, struct dentry *dentry, u32 operation)
+{
+	return change(dentry, dir->mnt, dir->dentry->d_inode, operation);
+}
+
+static __always_inline int change_path(const struct path *path, u32 operation)
+{
+	return change(path->dentry, path->mnt, path->dentry->d_inode, operation);
+}
+
+SEC("lsm/path_mknod")
+int BPF_PROG(pal_path_mknod, const struct path *dir, struct dentry *dentry, unsigned int mode)
+{
+	u32 type = mode & S_IFMT;
+
+	return create(dir, dentry,
+		      !type || type == S_IFREG ? PAL_OP_CREATE :
+		      type == S_IFSOCK	       ? PAL_OP_UNIX_BIND :
+						 PAL_OP_MKNOD);
+}
+
+SEC("lsm/path_mkdir")
+int BPF_PROG(pal_path_mkdir, const struct path *dir, struct dentry *dentry)
+{
+	return create(dir, dentry, PAL_OP_MKDIR);
+}
+
+SEC("lsm/path_symlink")
+int BPF_PROG(pal_path_symlink, const struct path *dir, struct dentry *dentry)
+{
+	return create(dir, dentry, PAL_OP_SYMLINK);
+}
+
+SEC("lsm/path_rmdir")
+int BPF_PROG(pal_path_rmdir, const struct path *dir, struct dentry *dentry)
+{
+	return change(dentry, dir->mnt, dentry->d_inode, PAL_OP_RMDIR);
+}
+
+SEC("lsm/path_unlink")
+int BPF_PROG(pal_path_unlink, const struct path *dir, struct dentry *dentry)
+{
+	return change(dentry, dir->mnt, dentry->d_inode, PAL_OP_UNLINK);
+}
+
+SEC("lsm/path_chmod")
+int BPF_PROG(pal_path_chmod, const struct path *path)
+{
+	return change_path(path, PAL_OP_CHMOD);
+}
+
+SEC("lsm/path_chown")
+int BPF_PROG(pal_path_chown, const struct path *path)
+{
+	return change_path(path, PAL_OP_CHOWN);
+}
+
+/* truncate(2), and before 6.2 ftruncate(2) and open(O_TRUNC) too. */
+SEC("lsm/path_truncate")
+int BPF_PROG(pal_path_truncate, const struct path *path)
+{
+	return change_path(path, PAL_OP_TRUNCATE);
+}
+
+/* ftruncate(2) and open(O_TRUNC), from 6.2 on. */
+SEC("?lsm/file_truncate")
+int BPF_PROG(pal_file_truncate, struct file *file)
+{
+	return change(file->f_path.dentry, file->f_path.mnt, file->f_inode, PAL_OP_TRUNCATE);
+}
+
+/* A new name for a file: what can be read and written by it is what the old name gives away. */
+SEC("lsm/path_link")
+int BPF_PROG(pal_path_link, struct dentry *old, const struct path *dir, struct dentry *dentry)
+{
+	struct vfsmount *mount = dir->mnt;
+	struct access a;
+	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_LINK, FILE_READ | FILE_WRITE);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	access_owner(&a, old->d_inode, mount);
+	/* Both ends lie in one mount: link(2) does not cross mounts. */
+	refused = access_path(&a, old, mount);
+	if (!refused) {
+		a.s->operations = FILE_WRITE;
+		a.s->event.access = FILE_WRITE;
+		access_owner(&a, dir->dentry->d_inode, mount);
+		refused = access_path(&a, dentry, mount);
+	}
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+/*
+ * One end of a rename. A directory that moves takes what is below it out of the reach of rules by path: refused where
+ * a rule that can deny may meet something below its old name (built-in rule tree-integrity).
+ */
+static __always_inline int rename_end(struct access *a, struct dentry *dentry, struct vfsmount *mount,
+				      struct inode *owned, bool moves)
+{
+	u16 mode = dentry->d_inode->i_mode;
+	u64 live;
+
+	access_owner(a, owned, mount);
+	if (access_path(a, dentry, mount))
+		return 1;
+	if (!moves || (mode & S_IFMT) != S_IFDIR || !(handle_class(a->s->handle) & PAL_CLASS_LIVE_DIRS))
+		return 0;
+	/* An event of the first judgement has overwritten s->path. */
+	a->s->status = path_again(a->index);
+	if (a->s->status != PATH_OK)
+		return a->s->status == PATH_UNRESOLVABLE ? judge(a->index, 0) : 0;
+	live = table_live(a->s->handle, a->index);
+	/* Gone: another table is in force by now. Its own live bits are asked for by the next rename. */
+	if (live & TABLE_GONE || live & PAL_LIVE)
+		return judge(a->index, PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + 3));
+	return 0;
+}
+
+SEC("lsm/path_rename")
+int BPF_PROG(pal_path_rename, const struct path *old_dir, struct dentry *old, const struct path *new_dir,
+	     struct dentry *new, unsigned int flags)
+{
+	struct inode *replaced = new->d_inode;
+	struct access a;
+	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_RENAME, FILE_WRITE);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	refused = rename_end(&a, old, old_dir->mnt, old->d_inode, true);
+	if (!refused && !replaced)
+		refused = rename_end(&a, new, new_dir->mnt, new_dir->dentry->d_inode, false);
+	else if (!refused)
+		refused = rename_end(&a, new, new_dir->mnt, replaced, flags & RENAME_EXCHANGE);
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One access from beginning to end. Every hook does the same four things:
+ *
+ *   access_begin()   whose access is it, and does its table judge this class at all? Takes a slot.
+ *   path_of()        or a row number: what is accessed
+ *   judge()          the verdict, and its event
+ *   access_end()     gives the slot back
+ */
+#ifndef PAL_JUDGE_H
+#define PAL_JUDGE_H
+
+struct access {
+	struct pal_task *task;
+	struct pal_scratch *s;
+	u32 index;
+};
+
+/* What access_begin() says; the last two are what a hook answers, too. */
+#define GO_ON 1
+#define PASS 0
+#define REFUSE (-1)
+
+/*
+ * The source class of the current task's program in the table of s->handle, found again from the executed file and
+ * noted in the task. Only while exe_file is still the file that was executed: a process can exchange it (prctl
+ * PR_SET_MM_EXE_FILE). Answers the class to judge by: in an exec that of the stage. Overwrites s->path.
+ */
+__noinline u32 source_refresh(u32 index)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct pal_scratch *s = scratch_at(index);
+	struct pal_task *task = task_own();
+	struct file *exe = current->mm->exe_file;
+	u64 source = TABLE_GONE;
+	int status;
+
+	if (!s || !task)
+		return 0;
+	if (is_program_of(task, exe->f_inode)) {
+		s->start_dentry = (u64)exe->f_path.dentry;
+		s->start_mount = (u64)exe->f_path.mnt;
+		status = path_again(index);
+		if (status == PATH_INTERNAL)
+			status = path_memfd(index);
+		if (status == PATH_OK && is_program_of(task, exe->f_inode))
+			source = table_source(s->handle, index, SOURCE_OF_PATH);
+	}
+	if (source & TABLE_GONE)
+		source = table_source(s->handle, index, SOURCE_UNKNOWN);
+	/* A table that went away meanwhile: judge() will find that out, and come here again. */
+	if (source & TABLE_GONE)
+		return 0;
+	task->source = source;
+	task->stage = source;
+	task->table_id = s->handle;
+	task->flags |= PAL_TASK_SOURCE_SET;
+	/* In an exec, past its first stage: what was folded belongs to the old table. */
+	if (task->script != PAL_SCRIPT_NONE) {
+		source = table_source(s->handle, index, SOURCE_UNKNOWN);
+		task->stage = source;
+		task->script = source;
+	}
+	return s->event.operation == PAL_OP_EXEC ? task->stage : task->source;
+}
+
+static __always_inline bool has_source(const struct pal_task *task, u64 handle)
+{
+	return task->flags & PAL_TASK_SOURCE_SET && task->table_id == (u32)handle;
+}
+
+static __always_inline int access_begin(struct access *a, u32 class, u32 operation, u32 operations)
+{
+	struct pal_scratch *s;
+	struct pal_task *task;
+	u32 label, flags;
+	u64 handle;
+	int index = task_current(&task);
+
+	if (index <= 0)
+		return index;
+	label = task->label;
+	handle = table_of(label, class);
+	if (handle & TABLE_GONE)
+		return REFUSE;
+	if (handle & HANDLE_UNUSED)
+		return PASS;
+	flags = handle_class(handle);
+	if (!(flags & PAL_CLASS_ACTIVE))
+		return PASS;
+	index = scratch_take();
+	if (index < 0)
+		return handle_audits(handle) ? PASS : REFUSE;
+	s = scratch_at(index);
+	if (!s)
+		return REFUSE;
+	a->task = task;
+	a->s = s;
+	a->index = index;
+	s->label = label;
+	s->handle = handle;
+	s->class = class;
+	s->operations = operations;
+	s->owner = 0;
+	s->quiet = 0;
+	s->invoked = 0;
+	s->source = 0;
+	s->terminal = 0;
+	s->error = class == PAL_CLASS_CAPABILITY ? EPERM : EACCES;
+	s->event.operation = operation;
+	s->event.access = operations;
+	s->event.family = 0;
+	s->event.type = 0;
+	s->event.protocol = 0;
+	if (flags & PAL_CLASS_SOURCED) {
+		if (!has_source(task, handle))
+			source_refresh(index);
+		s->source = task->source;
+	}
+	if (flags & PAL_CLASS_PTS) {
+		struct task_struct *current = bpf_get_current_task_btf();
+
+		if (current->signal->tty)
+			task->flags |= PAL_TASK_TERMINAL;
+		s->terminal = task->flags & PAL_TASK_TERMINAL;
+	}
+	return GO_ON;
+}
+
+static __always_inline void access_end(struct access *a)
+{
+	scratch_give_back(a->s);
+}
+
+/* nop_mnt_idmap, where there is one (6.2): the mapping of a mount that maps nothing. */
+extern const void nop_mnt_idmap __ksym __weak;
+
+/* Owners of an idmapped mount are not compared: nobody is the owner of a file there. */
+static __always_inline bool is_idmapped(struct vfsmount *mount, struct super_block *super)
+{
+	u64 mapping = 0;
+
+	if (bpf_core_field_exists(struct vfsmount___idmap, mnt_idmap)) {
+		bpf_core_read(&mapping, sizeof(mapping), &((struct vfsmount___idmap *)mount)->mnt_idmap);
+		return mapping != (u64)&nop_mnt_idmap;
+	}
+	bpf_core_read(&mapping, sizeof(mapping), &((struct vfsmount___userns *)mount)->mnt_userns);
+	return mapping != (u64)super->s_user_ns;
+}
+
+/* Notes whether the task is the owner of inode, where a decision of this table depends on that. */
+static __always_inline void access_owner(struct access *a, struct inode *inode, struct vfsmount *mount)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (!(handle_class(a->s->handle) & PAL_CLASS_OWNER))
+		return;
+	a->s->owner = inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
+}
+
+/* Judges again with the table that the label names now, after the one of s->handle went away. */
+static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
+{
+	u64 handle = table_of(s->label, s->class), dentry = s->start_dentry, mount = s->start_mount;
+	u32 status = s->status;
+
+	if (handle & (TABLE_GONE | HANDLE_UNUSED))
+		return handle;
+	s->handle = handle;
+	if (handle_class(handle) & PAL_CLASS_SOURCED)
+		s->source = source_refresh(index);
+	else
+		s->source = 0;
+	s->start_dentry = dentry;
+	s->start_mount = mount;
+	if (status == PATH_OK) {
+		status = path_again(index);
+		if (status == PATH_INTERNAL)
+			status = path_memfd(index);
+	}
+	s->status = status;
+	s->invoked = 0;
+	return table_judge(handle, index);
+}
+
+/*
+ * Judges what stands in the slot and reports it. 0: it passes; 1: it is refused.
+ *
+ * `decided` is 0, or a decision that was made elsewhere (built-in rules).
+ */
+__noinline int judge(u32 index, u32 decided)
+{
+	struct pal_scratch *s = scratch_at(index);
+	u64 decision = decided;
+	struct pal_event *e;
+	u32 verdict;
+
+	if (!s)
+		return 1;
+	count(PAL_COUNT_JUDGED);
+	if (s->status == PATH_UNRESOLVABLE)
+		count(PAL_COUNT_UNRESOLVABLE);
+	if (!decided) {
+		decision = table_judge(s->handle, index);
+		for (int try = 0; try < 2 && decision & TABLE_GONE; try++)
+			decision = judge_anew(s, index);
+		if (decision & HANDLE_UNUSED)
+			return 0;
+		if (decision & TABLE_GONE) {
+			count(PAL_COUNT_NO_TABLE);
+			return !handle_audits(s->handle);
+		}
+	}
+	verdict = (u32)decision >> 30;
+	if (verdict == PAL_ALLOW)
+		return 0;
+
+	e = &s->event;
+	e->code = decision & PAL_CODE_MASK;
+	e->class = s->class;
+	e->verdict = verdict;
+	e->error = 0;
+	if (verdict == PAL_BLOCK) {
+		count(PAL_COUNT_BLOCK);
+		if (!handle_audits(s->handle))
+			e->error = s->error;
+	} else {
+		count(PAL_COUNT_AUDIT);
+	}
+	if (s->class == PAL_CLASS_NETWORK)
+		e->object_kind = PAL_OBJECT_SOCKET;
+	else if (s->class == PAL_CLASS_CAPABILITY)
+		e->object_kind = PAL_OBJECT_CAPABILITY;
+	else if (s->status == PATH_UNRESOLVABLE)
+		e->object_kind = PAL_OBJECT_UNRESOLVABLE;
+	else
+		e->object_kind = s->path[s->offset & (PAL_PATH_MAX - 1)] == '/' ? PAL_OBJECT_PATH : PAL_OBJECT_MEMFD;
+	verdict = e->error;
+	if (!s->quiet)
+		event_send(index);
+	return verdict != 0;
+}
+
+/* Judges an object of the file tree; what is no file passes. */
+static __always_inline int access_path(struct access *a, struct dentry *dentry, struct vfsmount *mount)
+{
+	a->s->status = path_of(a->s, a->index, a->task, dentry, mount);
+	if (a->s->status == PATH_INTERNAL)
+		return 0;
+	return judge(a->index, 0);
+}
+
+static __always_inline int access_row(struct access *a, u32 row, u32 family, u32 type, u32 protocol)
+{
+	struct pal_event *e = &a->s->event;
+
+	a->s->status = PATH_NONE;
+	a->s->row = row;
+	e->family = family;
+	e->type = type;
+	e->protocol = protocol;
+	return judge(a->index, 0);
+}
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Palisade's kernel programs: one object, for kernel 6.1 and later.
+ *
+ *   abi.h         the contract with user space
+ *   ktypes.h      what the programs know of the kernel's types
+ *   maps.h        maps and counters; scratch.h: working memory
+ *   path.h        object -> path
+ *   table.h       path -> decision; table_size.h: the part that exists once per table size
+ *   label.h       task -> workload; fork.h: labels through the life of tasks
+ *   event.h       decision -> user space
+ *   judge.h       one access from beginning to end
+ *   exec.h file.h attr.h net.h capability.h: the hooks
+ *
+ * clang -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -c palisade.bpf.c
+ */
+#include "ktypes.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "abi.h"
+
+#include "maps.h"
+#include "scratch.h"
+#include "path.h"
+#include "table.h"
+#include "label.h"
+#include "event.h"
+#include "judge.h"
+
+#include "fork.h"
+#include "exec.h"
+#include "file.h"
+#include "attr.h"
+#include "net.h"
+#include "capability.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Working memory of one access.
+ *
+ * LSM programs stay on their CPU but can be preempted there, and the next task's program would then overwrite plain
+ * per-CPU memory: with it denied files were opened on preemptible kernels. So each CPU has a few slots, and a program
+ * takes one by an atomic exchange. A task cannot be killed inside a program, so no slot is ever lost.
+ */
+#ifndef PAL_SCRATCH_H
+#define PAL_SCRATCH_H
+
+/* Programs at once on one CPU: each needs the one below it to be preempted inside its hook. */
+#define SCRATCH_SLOTS 8
+
+/*
+ * A path ends at PATH_END and grows towards the front. Behind it is room for "//" and a name of NAME_MAX bytes, and
+ * for the reading ahead of one walk_*() call.
+ */
+#define PATH_END (PAL_PATH_MAX - 1)
+#define PATH_ROOM (PAL_PATH_MAX + 1024)
+
+/* What became of the object's path. */
+enum status {
+	PATH_OK = 0,
+	PATH_INTERNAL = 1,	/* no file: pipe, socket, anonymous inode, memfd */
+	PATH_UNRESOLVABLE = 2,
+	PATH_MORE = 3,		/* the walk goes on */
+	PATH_NONE = 4,		/* the class has no paths; `row` says which row is asked for */
+};
+
+struct pal_scratch {
+	u32 busy;
+
+	/* The walk. Kernel addresses are kept as numbers: the verifier forgets what they point to when they pass memory. */
+	u32 offset;		/* of the path's first byte in path[] */
+	u64 start_dentry;
+	u64 start_mount;
+	u64 dentry;
+	u64 mount;
+	u64 root;		/* mnt_root of mount */
+	u32 rename_seq;
+	u32 mount_seq;
+	u32 proc;		/* mount is a procfs */
+
+	/* The question. */
+	u32 label;
+	u64 handle;		/* see table.h */
+	u32 class;
+	u32 operations;		/* bit per operation of the class */
+	u32 source;
+	u32 terminal;
+	u32 owner;
+	u32 status;		/* enum status */
+	u32 row;
+	u32 quiet;		/* judged, not reported */
+	u32 invoked;		/* length of the invocation name that follows the path, 0: none */
+	u32 error;		/* errno of a refusal */
+
+	/* Vectors of the automata that accept something. */
+	u32 found;
+	u32 vectors[PAL_AUTOMATA + 6];	/* room for an index of four bits */
+
+	/* The record as it goes out: the event, then the object, then the program. */
+	struct pal_event event;
+	char data[2 * PAL_PATH_MAX];
+
+	char path[PATH_ROOM];
+};
+
+_Static_assert(sizeof(struct pal_event) % 8 == 0, "data follows the event without a gap");
+_Static_assert(__builtin_offsetof(struct pal_scratch, data) ==
+		       __builtin_offsetof(struct pal_scratch, event) + sizeof(struct pal_event),
+	       "one output call writes event and data");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_SLOTS);
+	__type(key, u32);
+	__type(value, struct pal_scratch);
+} pal_slots SEC(".maps");
+
+static __always_inline struct pal_scratch *scratch_at(u32 index)
+{
+	return bpf_map_lookup_elem(&pal_slots, &index);
+}
+
+/*
+ * The index of a free slot, -1 if there is none. A function of its own, so that the caller sees one unknown number
+ * and not eight known ones, each of which would have the rest of the program verified again.
+ */
+__noinline int scratch_take(void)
+{
+	for (u32 index = 0; index < SCRATCH_SLOTS; index++) {
+		struct pal_scratch *s = scratch_at(index);
+
+		if (s && !__sync_lock_test_and_set(&s->busy, 1))
+			return index;
+	}
+	count(PAL_COUNT_NO_SLOT);
+	return -1;
+}
+
+static __always_inline void scratch_give_back(struct pal_scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
+}
+
+#endif

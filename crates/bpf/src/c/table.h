@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Tables: finding the one of a label, and asking it.
+ *
+ * Tables come in four sizes, each with its own array of maps and its own copy of the functions in table_size.h, so
+ * that an index is kept in bounds by a constant mask. Those functions are global: the verifier checks each once per
+ * program and lets only numbers pass, so every call finds the table again, by its slot, and compares its id with the
+ * one the access began with. If user space exchanged it meanwhile the call answers TABLE_GONE and the access starts
+ * again with the new one; the parts of two tables are never mixed.
+ */
+#ifndef PAL_TABLE_H
+#define PAL_TABLE_H
+
+/*
+ * A handle: all that an access needs to know of its table, in one number that passes between global functions.
+ * Bits 0-31 table id, 32-41 slot, 42-43 size, 44-45 flags of the label, 46-51 flags of the class, 52-57 flags of the
+ * header. Bits 62 and 63: there is no table, see below.
+ */
+#define HANDLE_SLOT 32
+#define HANDLE_SIZE 42
+#define HANDLE_LABEL 44
+#define HANDLE_CLASS 46
+#define HANDLE_HEADER 52
+#define HANDLE_UNUSED (1ull << 62)	/* the label is not in use: nothing is judged */
+#define TABLE_GONE (1ull << 63)		/* also an answer of the functions of table_size.h */
+#define TABLE_DONE (1ull << 62)		/* an answer of walk_*(): the automaton ended */
+
+_Static_assert(PAL_TABLE_SLOTS == 1 << (HANDLE_SIZE - HANDLE_SLOT), "a slot has ten bits");
+_Static_assert(PAL_SIZES == 1 << (HANDLE_LABEL - HANDLE_SIZE), "a size has two bits");
+_Static_assert(PAL_HEADER_BYTES == sizeof(struct pal_header), "header as user space writes it");
+
+static __always_inline bool handle_audits(u64 handle)
+{
+	return handle >> HANDLE_LABEL & PAL_LABEL_AUDIT;
+}
+
+static __always_inline u32 handle_class(u64 handle)
+{
+	return handle >> HANDLE_CLASS & 63;
+}
+
+static __always_inline u32 handle_header(u64 handle)
+{
+	return handle >> HANDLE_HEADER & 63;
+}
+
+/*
+ * Bytes of a path in one walk_*() call, and calls for the longest path with an invocation name behind it. A bounded
+ * loop of 128 takes 25 instructions a byte and 8,000 steps of the verifier; bpf_loop() would take 40 a byte.
+ */
+#define WALK_BYTES 128
+#define WALKS ((PAL_PATH_MAX + 2 + NAME_MAX) / WALK_BYTES + 1)
+
+/* What source_*() is asked for. */
+enum source_question {
+	SOURCE_OF_PATH,		/* the plain class of the program at s->path */
+	SOURCE_FOLD,		/* of s->source followed by the script s->row */
+	SOURCE_UNKNOWN,
+	TABLE_GENERATION,
+};
+
+/* The greater of two, without a branch: a branch per comparison multiplies the states that the verifier follows. */
+static __always_inline u32 greater(u32 a, u32 b)
+{
+	s64 difference = (s64)(u64)a - (s64)(u64)b;
+
+	return a - (u32)(difference & (difference >> 63));
+}
+
+/* All bits where bit `slot` of `bits` is set, else none. */
+static __always_inline u32 mask_of(u32 bits, u32 slot)
+{
+	return -(bits >> slot & 1);
+}
+
+static __always_inline u32 mask_if_zero(u32 x)
+{
+	return (u32)(((s64)(u64)x - 1) >> 63);
+}
+
+/* Block, would block, audit, allow: how a decision stands against another of the same access. */
+static __always_inline u32 strictness(u32 decision)
+{
+	u32 verdict = decision >> 30;
+
+	return verdict == PAL_BLOCK ? 3 : verdict == PAL_WOULD_BLOCK ? 2 : verdict;
+}
+
+/* One evaluation of the composition rule (abi.h): with, or without, the policies in audited mode. */
+struct evaluation {
+	u32 upper;	/* winners of the tiers: keys, 0 none */
+	u32 lower;
+	u32 audit;	/* best-ranked Audit */
+	u32 missing;	/* not 0: a policy with an allow-list has no voice */
+};
+
+static __always_inline void evaluate(struct evaluation *e, const struct pal_class *c, u32 slot, u32 left_out, u32 best,
+				     u32 look)
+{
+	u32 in = ~mask_of(left_out, slot);
+	u32 speaks = mask_of(1 << PAL_SAYS_ALLOW | 1 << PAL_SAYS_BLOCK, best & 3);
+	u32 allows = mask_of(1 << PAL_SAYS_ALLOW, look & 3);
+	u32 voice = (best & speaks) | (look & allows & ~speaks);
+
+	e->upper = greater(e->upper, voice & in & mask_of(c->upper, slot));
+	e->lower = greater(e->lower, voice & in & mask_of(c->lower, slot));
+	e->audit = greater(e->audit, best & in & mask_of(1 << PAL_SAYS_AUDIT, best & 3));
+	e->missing |= mask_if_zero(best) & in & mask_of(c->allow_list, slot);
+}
+
+#define CAT_(a, b) a##_##b
+#define CAT(a, b) CAT_(a, b)
+#define SIZED(name) CAT(name, PAL_SIZE)
+
+#define PAL_SIZE s
+#define PAL_BITS PAL_BITS_S
+#include "table_size.h"
+#define PAL_SIZE m
+#define PAL_BITS PAL_BITS_M
+#include "table_size.h"
+#define PAL_SIZE l
+#define PAL_BITS PAL_BITS_L
+#include "table_size.h"
+#define PAL_SIZE x
+#define PAL_BITS PAL_BITS_X
+#include "table_size.h"
+
+/* Calls the function of the size. Every argument is a plain variable. */
+#define DISPATCH(name, size, ...)                                                                                     \
+	({                                                                                                            \
+		u64 _answer;                                                                                          \
+		switch (size) {                                                                                       \
+		case 0:                                                                                               \
+			_answer = name##_s(__VA_ARGS__);                                                              \
+			break;                                                                                        \
+		case 1:                                                                                               \
+			_answer = name##_m(__VA_ARGS__);                                                              \
+			break;                                                                                        \
+		case 2:                                                                                               \
+			_answer = name##_l(__VA_ARGS__);                                                              \
+			break;                                                                                        \
+		default:                                                                                              \
+			_answer = name##_x(__VA_ARGS__);                                                              \
+		}                                                                                                     \
+		_answer;                                                                                              \
+	})
+
+/* The handle of the label's table for one class. */
+__noinline u64 table_of(u32 label, u32 class)
+{
+	for (int try = 0; try < 3; try++) {
+		u64 *word = bpf_map_lookup_elem(&pal_labels, &label);
+		u64 read, handle;
+		u32 size, slot, flags;
+
+		if (!word)
+			break;
+		/* struct pal_label in one load: size, slot, flags */
+		read = READ_ONCE(*word);
+		size = read & (PAL_SIZES - 1);
+		slot = read >> 16 & (PAL_TABLE_SLOTS - 1);
+		flags = read >> 32 & (PAL_LABEL_AUDIT | PAL_LABEL_LIVE);
+		if (!(flags & PAL_LABEL_LIVE))
+			return HANDLE_UNUSED;
+		handle = DISPATCH(open, size, slot, class);
+		if (handle != TABLE_GONE)
+			return handle | (u64)slot << HANDLE_SLOT | (u64)size << HANDLE_SIZE |
+			       (u64)flags << HANDLE_LABEL;
+		/* Only if the slot was emptied after the label was read; the label then names another by now. */
+	}
+	count(PAL_COUNT_NO_TABLE);
+	return TABLE_GONE;
+}
+
+/* The decision about s->path, or s->row. */
+static __always_inline u64 table_judge(u64 handle, u32 index)
+{
+	u32 slot = handle >> HANDLE_SLOT & (PAL_TABLE_SLOTS - 1);
+	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
+	u32 id = handle;
+
+	return DISPATCH(judge, size, slot, id, index);
+}
+
+static __always_inline u64 table_live(u64 handle, u32 index)
+{
+	u32 slot = handle >> HANDLE_SLOT & (PAL_TABLE_SLOTS - 1);
+	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
+	u32 id = handle;
+
+	return DISPATCH(live, size, slot, id, index);
+}
+
+__noinline u64 table_source(u64 handle, u32 index, u32 question)
+{
+	u32 slot = handle >> HANDLE_SLOT & (PAL_TABLE_SLOTS - 1);
+	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
+	u32 id = handle;
+
+	return DISPATCH(source, size, slot, id, index, question);
+}
+
+#endif

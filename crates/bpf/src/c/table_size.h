@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The part of table.h that exists once per table size: included four times, with PAL_SIZE (the suffix of every name)
+ * and PAL_BITS (words of the table, as a power of two) set. The layout and the rules are those of abi.h.
+ */
+
+struct SIZED(table) {
+	struct pal_header header;
+	u64 t[1u << PAL_BITS];
+};
+
+/* Sizes instead of types: a map whose key alone has a type is refused with it, and made again without. */
+struct SIZED(inner) {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct SIZED(table)));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PAL_TABLE_SLOTS);
+	__uint(key_size, sizeof(u32));
+	__array(values, struct SIZED(inner));
+} SIZED(pal_tables) SEC(".maps");
+
+static __always_inline const struct SIZED(table) *SIZED(table_at)(u32 slot)
+{
+	void *inner = bpf_map_lookup_elem(&SIZED(pal_tables), &slot);
+	u32 zero = 0;
+
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+/* Word i. The mask proves the bound; a table that is well formed never needs it. */
+static __always_inline u64 SIZED(word)(const struct SIZED(table) *table, u32 i)
+{
+	return table->t[i & ((1u << PAL_BITS) - 1)];
+}
+
+/* The part of a handle that stands in the table itself. */
+__noinline u64 SIZED(open)(u32 slot, u32 class)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+
+	if (!table || table->header.abi != PAL_ABI_VERSION || class >= PAL_CLASSES)
+		return TABLE_GONE;
+	return table->header.table_id | (u64)(table->header.class[class].flags & 63) << HANDLE_CLASS |
+	       (u64)(table->header.flags & 63) << HANDLE_HEADER;
+}
+
+/*
+ * Runs an automaton over the path from `offset`, for WALK_BYTES at most. TABLE_DONE and the low word of the final
+ * state's record (accept set, live bit), or the state to go on from.
+ */
+__noinline u64 SIZED(walk)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	struct pal_scratch *s = scratch_at(index);
+	const char *p;
+
+	/* offset + WALK_BYTES <= PATH_ROOM: every byte read below lies in s->path */
+	if (!table || table->header.table_id != id || !s || offset > PATH_ROOM - WALK_BYTES)
+		return TABLE_GONE;
+	p = &s->path[offset];
+	for (int i = 0; i < WALK_BYTES; i++) {
+		u8 byte = p[i];
+		u64 entry;
+
+		if (!byte)
+			goto end;
+		entry = SIZED(word)(table, state + byte);
+		if ((u32)entry != state)
+			entry = SIZED(word)(table, state);
+		state = entry >> 32;
+		if (state & PAL_SINK) {
+			state &= ~PAL_SINK;
+			goto end;
+		}
+	}
+	return state;
+end:
+	return TABLE_DONE | (u32)SIZED(word)(table, state);
+}
+
+/* The rest of a path longer than that. */
+__noinline u64 SIZED(walk_on)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
+{
+	u64 reached = state;
+
+	for (int i = 1; i < WALKS; i++) {
+		reached = SIZED(walk)(slot, id, index, offset, reached);
+		if (reached & (TABLE_DONE | TABLE_GONE))
+			return reached;
+		offset += WALK_BYTES;
+	}
+	return TABLE_GONE;
+}
+
+static __always_inline u64 SIZED(walk_all)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
+{
+	u64 reached = SIZED(walk)(slot, id, index, offset, state);
+
+	if (reached & (TABLE_DONE | TABLE_GONE))
+		return reached;
+	return SIZED(walk_on)(slot, id, index, offset + WALK_BYTES, reached);
+}
+
+struct SIZED(composition) {
+	const struct SIZED(table) *table;
+	const struct pal_scratch *s;
+	const struct pal_class *c;
+	u32 from;	/* word of slot 0, from the start of a vector */
+	u32 base;	/* best key of the base set */
+	struct evaluation plain;
+	struct evaluation with;
+};
+
+static long SIZED(compose_slot)(u32 i, struct SIZED(composition) *x)
+{
+	const struct pal_class *c = x->c;
+	u32 best = 0, look = 0;
+
+	if (i >= c->slots)
+		return 1;
+	for (u32 k = 0; k < PAL_AUTOMATA; k++) {
+		u64 keys;
+
+		if (k >= x->s->found)
+			break;
+		keys = SIZED(word)(x->table, x->s->vectors[k] + x->from + i);
+		best = greater(best, keys);
+		look = greater(look, keys >> 32);
+	}
+	x->base |= best & mask_if_zero(i ^ c->base_slot);
+	evaluate(&x->plain, c, i, c->audited, best, look);
+	evaluate(&x->with, c, i, 0, best, look);
+	return 0;
+}
+
+/* Composes the vectors of several automata for one operation: the rule is in abi.h, "Vector" and "Then per slot". */
+__noinline u64 SIZED(compose)(u32 slot, u32 id, u32 index, u32 operation)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	struct pal_scratch *s = scratch_at(index);
+	struct SIZED(composition) x = { .table = table, .s = s };
+	const struct evaluation *plain = &x.plain, *with = &x.with;
+	const struct pal_class *c;
+	u32 posture, blocks;
+
+	if (!table || table->header.table_id != id || !s)
+		return TABLE_GONE;
+	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
+	x.c = c;
+	x.from = (operation * 2 + s->owner) * c->slots;
+	bpf_loop(PAL_SLOTS_MAX, SIZED(compose_slot), &x, 0);
+
+	/* Keys of winners that block, 0 if they do not. */
+	blocks = greater(plain->upper & mask_of(1 << PAL_SAYS_BLOCK, plain->upper & 3),
+			 plain->lower & mask_of(1 << PAL_SAYS_BLOCK, plain->lower & 3));
+	if (blocks)
+		return PAL_BLOCK << 30 | ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
+	posture = operation ? c->posture_1 : c->posture;
+	if (!(plain->upper | plain->lower) && plain->missing && !x.base && posture >> 30 == PAL_BLOCK)
+		return posture;
+
+	/* It passes; would it with the policies in audited mode? */
+	if (c->audited) {
+		blocks = greater(with->upper & mask_of(1 << PAL_SAYS_BLOCK, with->upper & 3),
+				 with->lower & mask_of(1 << PAL_SAYS_BLOCK, with->lower & 3));
+		if (blocks)
+			return PAL_WOULD_BLOCK << 30 |
+			       ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
+		if (!(with->upper | with->lower) && with->missing && !x.base && posture >> 30 == PAL_BLOCK)
+			return PAL_WOULD_BLOCK << 30 | (posture & PAL_CODE_MASK);
+	}
+	if (plain->audit)
+		return PAL_AUDIT << 30 | ((u32)SIZED(word)(table, c->ranks + (plain->audit >> 2)) & PAL_CODE_MASK);
+	if (!(plain->upper | plain->lower) && plain->missing && !x.base)
+		return posture;
+	return PAL_ALLOW << 30;
+}
+
+/* The decision for what stands in s: the strictest of its operations. */
+__noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	struct pal_scratch *s = scratch_at(index);
+	const struct pal_class *c;
+	u32 column, cell, strictest = 0;
+
+	if (!table || table->header.table_id != id || !s)
+		return TABLE_GONE;
+	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
+	if (s->status == PATH_UNRESOLVABLE)
+		return c->unresolvable;
+	column = SIZED(word)(table, c->colmap + s->source * 2 + s->terminal);
+	cell = c->a[0].cells;
+	s->found = 0;
+	if (s->status == PATH_NONE)
+		cell += s->row * c->ncols;
+	/* 10 automata, walked over at most 17 pieces of path each. */
+	for (u32 k = 0; k < PAL_AUTOMATA; k++) {
+		u32 state = c->a[k].start, accept;
+		u64 end;
+
+		if (!state || s->status == PATH_NONE || (k > c->globs && k != PAL_MULTI_CALL))
+			continue;
+		if (k == PAL_MULTI_CALL) {
+			if (!s->invoked)
+				continue;
+			/* The name stands behind the path's end: let the automaton run on. */
+			s->path[PATH_END] = '/';
+		}
+		end = SIZED(walk_all)(slot, id, index, s->offset, state);
+		if (k == PAL_MULTI_CALL)
+			s->path[PATH_END] = 0;
+		if (end & TABLE_GONE)
+			return TABLE_GONE;
+		accept = end & PAL_ACCEPT_MASK;
+		if (!accept)
+			continue;
+		cell = c->a[k].cells + accept * c->ncols;
+		s->vectors[s->found & 15] = SIZED(word)(table, c->a[k].vectors + accept * c->ncols + column);
+		s->found++;
+	}
+	for (u32 operation = 0; operation < 2; operation++) {
+		u64 decision;
+
+		if (!(s->operations & 1 << operation))
+			continue;
+		if (s->found > 1) {
+			decision = SIZED(compose)(slot, id, index, operation);
+			if (decision & TABLE_GONE)
+				return TABLE_GONE;
+		} else {
+			decision = SIZED(word)(table, cell + column) >> operation * 32;
+			if (decision & PAL_OWNER_DEPENDS)
+				decision = SIZED(word)(table, decision & PAL_CODE_MASK) >> s->owner * 32;
+		}
+		if (strictness(decision) > strictness(strictest) || !strictest)
+			strictest = decision;
+	}
+	return strictest;
+}
+
+/* Whether a rule that can deny may meet something below the directory s->path (built-in rule tree-integrity). */
+__noinline u64 SIZED(live)(u32 slot, u32 id, u32 index)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	struct pal_scratch *s = scratch_at(index);
+	const struct pal_class *c;
+	u64 live = 0;
+
+	if (!table || table->header.table_id != id || !s)
+		return TABLE_GONE;
+	c = &table->header.class[PAL_CLASS_FILE];
+	s->path[PATH_END] = '/';
+	s->path[PATH_END + 1] = 0;
+	for (u32 k = 0; k < PAL_MULTI_CALL; k++) {
+		u32 state = c->a[k].start;
+		u64 end;
+
+		if (!state || k > c->globs)
+			continue;
+		end = SIZED(walk_all)(slot, id, index, s->offset, state);
+		if (end & TABLE_GONE)
+			return TABLE_GONE;
+		live |= end & PAL_LIVE;
+	}
+	s->path[PATH_END] = 0;
+	return live;
+}
+
+__noinline u64 SIZED(source)(u32 slot, u32 id, u32 index, u32 question)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	struct pal_scratch *s = scratch_at(index);
+	const struct pal_header *h;
+	u64 end;
+
+	if (!table || table->header.table_id != id || !s)
+		return TABLE_GONE;
+	h = &table->header;
+	if (question == TABLE_GENERATION)
+		return h->generation;
+	if (question == SOURCE_UNKNOWN)
+		return h->source_unknown;
+	if (question == SOURCE_FOLD)
+		return (u32)SIZED(word)(table, h->fold + s->source * h->source_plain + s->row);
+	end = SIZED(walk_all)(slot, id, index, s->offset, h->source_start);
+	return end & TABLE_GONE ? TABLE_GONE : end & PAL_ACCEPT_MASK;
+}
+
+#undef PAL_SIZE
+#undef PAL_BITS

@@ -1,0 +1,77 @@
+//! The command line: which verbs there are, and to which module each goes.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::out::Outcome;
+use crate::{completions, karmor, policy};
+#[cfg(feature = "node")]
+use crate::{probe, run};
+
+/// Keeps programs to what they were meant to do.
+///
+/// A policy says which programs a workload may run, which files it may read and write, which sockets it may open and
+/// which capabilities it may use. Policies are written as for KubeArmor.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command under policies
+    #[cfg(feature = "node")]
+    Run(Box<run::Args>),
+    /// Show what this kernel and machine offer, each line proven by trying
+    #[cfg(feature = "node")]
+    Probe(probe::Args),
+    /// Check, explain, test and compile policies; needs no kernel support and no privileges
+    Policy(policy::PolicyArgs),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  palisade run --policy nginx.yaml -- nginx -g 'daemon off;'   deny everything that nginx.yaml does not allow
+  palisade probe                                            what can be enforced here, and why not more
+  palisade policy check nginx.yaml                          what is wrong, and what is worth knowing
+  palisade policy explain nginx.yaml --exec /bin/sh         would it run, and which rule says so
+  palisade policy test nginx.test.yaml                      expected verdicts, as a test
+  palisade completions bash > /etc/bash_completion.d/palisade";
+
+/// Parses the arguments and does what they say.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out; what the command finds wrong is an [`Outcome`].
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Outcome> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if karmor::is_meant(args.first()) {
+        return karmor::run(args);
+    }
+    run_palisade(args)
+}
+
+/// The same, whatever the program's name is.
+pub(crate) fn run_palisade(args: Vec<OsString>) -> anyhow::Result<Outcome> {
+    let cli = Cli::command().try_get_matches_from(args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let Cli { command } = match cli {
+        Ok(cli) => cli,
+        // Usage, `--help` and `--version`: clap knows which goes where.
+        Err(error) => {
+            error.print()?;
+            return Ok(if error.use_stderr() { Outcome::Unusable } else { Outcome::Passed });
+        }
+    };
+    match command {
+        #[cfg(feature = "node")]
+        Command::Run(args) => run::run(*args),
+        #[cfg(feature = "node")]
+        Command::Probe(args) => probe::run(&args),
+        Command::Policy(args) => policy::run(args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
+}

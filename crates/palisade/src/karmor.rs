@@ -1,0 +1,41 @@
+//! The name `karmor`: who calls the program so gets that command line's verbs, as far as they are there.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::cli;
+use crate::out::Outcome;
+use crate::text;
+
+/// The verbs of that command line that have no counterpart here yet.
+const NOT_YET: [&str; 13] = [
+    "install", "logs", "probe", "profile", "recommend", "rotate-tls", "selfupdate", "simulate", "summary", "sysdump", "uninstall",
+    "verify", "vm",
+];
+/// What is answered, by either name.
+const HERE: [&str; 5] = ["policy", "completions", "help", "version", "run"];
+
+/// Whether the program was called by that name.
+pub(crate) fn is_meant(program: Option<&OsString>) -> bool {
+    program.is_some_and(|path| Path::new(path).file_name() == Some(OsStr::new("karmor")))
+}
+
+/// Does what `karmor VERB ...` says, or says in one line that it cannot.
+pub(crate) fn run(mut args: Vec<OsString>) -> anyhow::Result<Outcome> {
+    let verb = args.get(1).map(|verb| verb.to_string_lossy().into_owned());
+    match verb.as_deref() {
+        Some("version") => args[1] = "--version".into(),
+        Some(verb) if NOT_YET.contains(&verb) => bail!("`karmor {verb}` is not there yet; {}", there()),
+        Some(verb) if !verb.starts_with('-') && !HERE.contains(&verb) => {
+            bail!("there is no `karmor {}`; {}", text::name(verb.as_bytes()), there())
+        }
+        Some(_) | None => {}
+    }
+    cli::run_palisade(args)
+}
+
+fn there() -> String {
+    "there are: policy, completions, version".to_owned()
+}

@@ -1,0 +1,176 @@
+//! Allows that defeat another policy's Block: within a tier the better ranked wins, so an exact Allow opens what a
+//! directory Block elsewhere closes.
+//!
+//! Every finding has a witness: an access on which `ruleset::explain` lets the Allow decide over the Block. Accesses are
+//! made up from what the two policies name, so what is missed is an overlap of two globs that no such sample meets.
+
+use std::collections::HashSet;
+
+use palisade_policy::Problem;
+use palisade_policy::model::{Action, Kind, PathObject, Policy};
+use palisade_ruleset::{
+    Access, Actor, By, FileMode, NoLinks, Object, Operation, Program, Rule, RuleBody, RuleSet, Verdict, explain,
+};
+
+use super::{coexist, rules_of, sample};
+use crate::policy::access::base_name;
+use crate::policy::report;
+use crate::policy::socket::NamedSocket;
+use crate::text;
+
+/// Work at most, in comparisons of a rule with an access: about two seconds.
+const WORK_MAX: usize = 4_000_000;
+
+/// A note on each Allow, and each policy whose Block it defeats.
+pub(super) fn notes(policies: &[&Policy]) -> Vec<Problem> {
+    let mut notes = Vec::new();
+    let mut work = 0;
+    for (index, one) in policies.iter().enumerate() {
+        for other in &policies[index + 1..] {
+            let lists = [one, other].iter().any(|p| has(p, Action::Allow)) && [one, other].iter().any(|p| has(p, Action::Block));
+            if !lists || !coexist::may_meet(one, other) {
+                continue;
+            }
+            if work > WORK_MAX {
+                let message = "too many policies to look for Allows that defeat Blocks of others: not all were compared";
+                notes.push(report::note(&other.origin, String::new(), message.to_owned(), "check fewer at once"));
+                return notes;
+            }
+            pair(&rules_of(&[one, other], &NoLinks), &mut work, &mut notes);
+        }
+    }
+    notes
+}
+
+fn has(policy: &Policy, action: Action) -> bool {
+    let Policy { process, file, network, capabilities, .. } = policy;
+    process.iter().any(|r| r.meta.action == action)
+        || file.iter().any(|r| r.meta.action == action)
+        || network.iter().any(|r| r.meta.action == action)
+        || capabilities.iter().any(|r| r.meta.action == action)
+}
+
+fn pair(rules: &RuleSet, work: &mut usize, notes: &mut Vec<Problem>) {
+    let mut told = HashSet::new();
+    for access in accesses(rules) {
+        *work += rules.rules().len();
+        if *work > WORK_MAX {
+            return;
+        }
+        let explanation = explain(rules, &access);
+        let By::Rule(winner) = explanation.decision.by else { continue };
+        let Some(allow) = rules.rule(winner).filter(|rule| rule.action() == Action::Allow) else { continue };
+        if explanation.decision.verdict == Verdict::Block {
+            continue;
+        }
+        let defeated = explanation.matched.iter().filter(|m| m.says == "Block").filter_map(|m| rules.rule(m.rule));
+        let Some(block) = defeated.into_iter().find(|block| block.policy != allow.policy) else { continue };
+        if told.insert(allow.id) {
+            notes.push(note(allow, block, &access));
+        }
+    }
+}
+
+fn note(allow: &Rule, block: &Rule, access: &Access) -> Problem {
+    let message = format!(
+        "this Allow opens what {} of {} ({}) blocks, where both select a workload: {}",
+        block.position(),
+        block.policy,
+        block.origin(),
+        title(access)
+    );
+    let help = match allow.policy.kind {
+        Kind::Namespaced => "a Block that must hold belongs in a KubeArmorClusterPolicy: across tiers the stricter wins",
+        Kind::Cluster | Kind::Host => "name in the Block exactly what must stay closed: of equal names the Block wins",
+    };
+    report::note(allow.origin(), format!("spec.{}", allow.position()), message, help)
+}
+
+fn title(access: &Access) -> String {
+    let Access { actor, operation } = access;
+    let from = match &actor.program {
+        program if *program == sample::some_program() => String::new(),
+        Program::Path(path) => format!(" by {}", text::name(path)),
+        Program::Memfd(_) | Program::Unknown => String::new(),
+    };
+    let what = match operation {
+        Operation::Exec { object, .. } => format!("exec of {}", name(object)),
+        Operation::MapExec { object, .. } => format!("executable mapping of {}", name(object)),
+        Operation::File { mode: FileMode::Read, object, .. } => format!("reading {}", name(object)),
+        Operation::File { mode: FileMode::Write, object, .. } => format!("writing {}", name(object)),
+        Operation::Socket { socket } => {
+            let found = NamedSocket::all().find(|named| named.socket == *socket);
+            found.map_or_else(|| "a socket".to_owned(), |named| format!("a {} socket", named.name))
+        }
+        Operation::Capability { number } => {
+            let name = palisade_policy::model::Capability::from_number(*number).map_or("?", |c| c.name());
+            format!("capability {name}")
+        }
+        Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => String::new(),
+    };
+    format!("{what}{from}")
+}
+
+fn name(object: &Object) -> String {
+    match object {
+        Object::Path(path) => text::name(path).into_owned(),
+        Object::Memfd(name) => format!("memfd:{}", text::name(name)),
+        Object::Unresolvable => String::new(),
+    }
+}
+
+/// Everything that the rules name, as done by every program that they name.
+fn accesses(rules: &RuleSet) -> Vec<Access> {
+    let bodies = || rules.rules().iter().map(|rule| &rule.body);
+    let mut programs: Vec<Program> = bodies().flat_map(sample::programs).chain([sample::some_program()]).collect();
+    unique(&mut programs);
+    let mut operations: Vec<Operation> = Vec::new();
+    for rule in rules.rules() {
+        let others = rules.rules().iter().filter(|other| other.class() == rule.class() && other.policy != rule.policy);
+        let directories = others.filter_map(|other| match sample::object_of(&other.body)? {
+            PathObject::Directory { dir, recursive: _ } => Some(dir.literal.as_str()),
+            PathObject::Path(_) | PathObject::Pattern(_) | PathObject::ExecName(_) => None,
+        });
+        let own = sample::object_of(&rule.body);
+        let met = directories.filter_map(|directory| sample::in_directory(own?, directory));
+        let objects = sample::objects(&rule.body).into_iter().chain(met);
+        match &rule.body {
+            RuleBody::Process(process) => operations.extend(objects.map(|object| exec(object, process.allowed_args.as_deref()))),
+            RuleBody::File(_) => operations.extend(objects.flat_map(|object| {
+                [FileMode::Read, FileMode::Write].map(|mode| Operation::File {
+                    mode,
+                    object: object.clone(),
+                    owner: Some(0),
+                    block_device: false,
+                })
+            })),
+            RuleBody::Network(_) => {}
+            RuleBody::Capability(rule) => operations.push(Operation::Capability { number: rule.capability.number() }),
+        }
+    }
+    if bodies().any(|body| matches!(body, RuleBody::Network(_))) {
+        operations.extend(NamedSocket::all().map(|named| Operation::Socket { socket: named.socket }));
+    }
+    let by = |program: &Program| {
+        let actor = Actor { program: program.clone(), uid: 0, terminal: false };
+        operations.iter().map(move |operation| Access { actor: actor.clone(), operation: operation.clone() })
+    };
+    // The program that nobody names comes last in `programs` and first here: its findings are the plainest.
+    programs.iter().rev().flat_map(by).collect()
+}
+
+fn exec(object: Object, allowed_args: Option<&[String]>) -> Operation {
+    let name = match &object {
+        Object::Path(path) => base_name(path).to_vec(),
+        Object::Memfd(name) => name.clone(),
+        Object::Unresolvable => Vec::new(),
+    };
+    let argument = allowed_args.and_then(<[String]>::first).map(|a| a.as_bytes().to_vec());
+    let arguments = Some([name.clone()].into_iter().chain(argument).collect());
+    Operation::Exec { object, owner: Some(0), scripts: Vec::new(), invoked_as: vec![name], arguments }
+}
+
+fn unique(programs: &mut Vec<Program>) {
+    let mut seen = HashSet::new();
+    programs.retain(|program| seen.insert(program.clone()));
+}

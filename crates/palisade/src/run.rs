@@ -1,0 +1,348 @@
+//! `palisade run`: a command under policies, its denials live, a summary at the end, its exit code.
+//!
+//! Standard output is the command's alone; everything that Palisade says goes to standard error or to `--output`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use palisade_agent::cgroup::Member;
+use palisade_agent::enforce::{Backend, Coverage};
+use palisade_agent::run::{Choice, Leftovers, Notice, Refused, RunOptions, RunReport, Started, run as run_command};
+use palisade_event::text::{Layout, Styles};
+use palisade_event::{EncodeOptions, Host, Record, Summary, Text, json};
+use palisade_policy::model::Policy;
+use palisade_ruleset::{Mode, Workload};
+
+use crate::out::{Outcome, print_error};
+use crate::policy::input::Input;
+use crate::text;
+
+/// Repeats of an event are told together once they have been collected for so long.
+const REPEAT_WINDOW: Duration = Duration::from_secs(2);
+/// How long processes that outlive the command are left alone.
+const GRACE_SECONDS: u64 = 5;
+
+/// Run a command under policies.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// A policy file, or a directory of them; may be given several times
+    #[arg(short, long = "policy", value_name = "FILE", required = true)]
+    policies: Vec<PathBuf>,
+    /// Deny nothing; show what would have been denied
+    #[arg(long)]
+    audit: bool,
+    /// The back end; `auto` takes the first that works here and says why
+    #[arg(long, value_enum, default_value_t = Enforcer::Auto)]
+    enforcer: Enforcer,
+    /// Refuse to run where the back end cannot carry out all of the policies
+    #[arg(long)]
+    strict: bool,
+    /// List what the back end cannot carry out of these policies
+    #[arg(long)]
+    gaps: bool,
+    /// A label of the run; with one or more, policies are selected by label, without any all of them hold
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+    /// The namespace of the run, for namespaced policies that are selected by label
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// The name of the run in events; the command's by default
+    #[arg(long)]
+    name: Option<String>,
+    /// Turn the base set off: libraries, locale data and the like then need Allow rules of their own
+    #[arg(long)]
+    no_base: bool,
+    /// A multi-call binary beside busybox, toybox and coreutils
+    #[arg(long, value_name = "NAME")]
+    multi_call: Vec<String>,
+    /// Seconds for which processes that outlive the command are left alone before they are killed
+    #[arg(long, value_name = "SECONDS", default_value_t = GRACE_SECONDS, conflicts_with = "wait")]
+    grace: u64,
+    /// Wait for processes that outlive the command, for ever
+    #[arg(long)]
+    wait: bool,
+    /// Events as JSON lines, in the shape of KubeArmor's alerts
+    #[arg(long)]
+    json: bool,
+    /// Append events to this file; the screen then shows the summary alone
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Leave arguments of commands out of events: they may hold secrets
+    #[arg(long, alias = "drop-resource-from-process-logs")]
+    drop_command_lines: bool,
+    /// Say nothing but events and errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  palisade run --policy nginx.yaml -- nginx -g 'daemon off;'
+  palisade run --audit --policy nginx.yaml -- nginx -g 'daemon off;'      nothing is denied, only told
+  palisade run --policy p.yaml --json --output events.json -- ./server
+  palisade run --policy p.yaml --enforcer landlock --gaps -- ./server      no root needed
+
+The exit code is the command's; 128 and the number of a signal that ended it. Of Palisade's own: 2 if the policies or
+the command line cannot be used or no back end serves, 126 or 127 if the command cannot be executed, 125 if it could not
+be confined.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Enforcer {
+    /// BPF-LSM where LSM programs load and the caller is root, else Landlock
+    Auto,
+    /// Palisade's LSM programs: all of a policy
+    Bpf,
+    /// Landlock and seccomp: what they can express of a policy; needs no root
+    Landlock,
+}
+
+/// Where events go.
+struct Teller {
+    file: Option<File>,
+    json: bool,
+    quiet: bool,
+    text: Text,
+    options: EncodeOptions,
+    summary: Summary,
+    /// Events that could not be written.
+    unwritten: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input that cannot be read, no back end, and what keeps the command from being followed.
+pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
+    let Some(policies) = Input::read(&args.policies)?.policies()? else { return Ok(Outcome::Unusable) };
+    if policies.is_empty() {
+        bail!("no policy in {}", args.policies.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
+    }
+    let Args { policies: _, audit, enforcer, strict, gaps, labels, namespace, name, no_base, multi_call, .. } = &args;
+    let mut workload = Workload::run();
+    workload.ignore_selectors = labels.is_empty();
+    workload.labels = labels.iter().cloned().collect::<BTreeMap<_, _>>();
+    workload.namespace.clone_from(namespace);
+    workload.mode = if *audit { Mode::Audit } else { Mode::Enforce };
+    workload.base_set = !no_base;
+    workload.multi_call.clone_from(multi_call);
+    let unenforced = unenforced(&policies);
+    if *strict && !unenforced.is_empty() {
+        print_error(&unenforced)?;
+        bail!("--strict refuses policies with sections that nothing enforces yet");
+    }
+    let name = name.clone().unwrap_or_else(|| command_name(&args.command));
+    let options = RunOptions {
+        command: args.command.clone(),
+        policies,
+        workload,
+        name,
+        enforcer: match enforcer {
+            Enforcer::Auto => Choice::Auto,
+            Enforcer::Bpf => Choice::Only(Backend::Bpf),
+            Enforcer::Landlock => Choice::Only(Backend::Landlock),
+        },
+        strict: *strict,
+        leftovers: if args.wait { Leftovers::Wait } else { Leftovers::Grace(Duration::from_secs(args.grace)) },
+        repeat_window: REPEAT_WINDOW,
+        host: host(),
+    };
+    let mut teller = Teller::new(&args)?;
+    if !args.quiet && !unenforced.is_empty() {
+        print_error(&unenforced)?;
+    }
+    let (quiet, gaps) = (args.quiet, *gaps);
+    let report = run_command(&options, &mut |notice| {
+        // What cannot be told on stderr cannot be told at all; the run goes on.
+        let _ = teller.notice(notice, &options, quiet, gaps);
+    })?;
+    teller.finish(&report, &options)?;
+    Ok(Outcome::Exit(report.exit.code()))
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+/// The last component of the command's first word.
+fn command_name(command: &[OsString]) -> String {
+    let first = command.first().map(PathBuf::from).unwrap_or_default();
+    first.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn host() -> Host {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|n| n.trim().to_owned()).unwrap_or_default();
+    Host { cluster: "default".to_owned(), name, version: env!("CARGO_PKG_VERSION").to_owned(), ..Host::default() }
+}
+
+/// A line for each section that is accepted and that nothing enforces.
+fn unenforced(policies: &[Policy]) -> String {
+    let gaps = policies.iter().flat_map(|p| &p.gaps);
+    gaps.map(|gap| format!("{} {}: {}: {}\n", text::yellow("not enforced:"), gap.origin, gap.field, text::lines(&gap.text))).collect()
+}
+
+// === impl Teller ===
+
+impl Teller {
+    fn new(args: &Args) -> anyhow::Result<Self> {
+        let file = match &args.output {
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                Some(file.with_context(|| format!("cannot open {}", path.display()))?)
+            }
+            None => None,
+        };
+        let coloured = file.is_none() && io::stderr().is_terminal();
+        let options = EncodeOptions { drop_command_lines: args.drop_command_lines };
+        let styles = if coloured { Styles::coloured() } else { Styles::default() };
+        let text = Text { options, styles, layout: Layout::default() };
+        Ok(Self { file, json: args.json, quiet: args.quiet, text, options, summary: Summary::default(), unwritten: 0 })
+    }
+
+    fn notice(&mut self, notice: Notice, options: &RunOptions, quiet: bool, gaps: bool) -> io::Result<()> {
+        match notice {
+            Notice::Started(started) if !quiet || gaps => print_error(&started_text(&started, options, gaps)),
+            Notice::Started(_) => Ok(()),
+            Notice::Record(record) => self.record(&record),
+            Notice::Outlived { members, grace } => {
+                let until = grace.map_or_else(
+                    || "waiting for them (--wait)".to_owned(),
+                    |grace| format!("killing them in {} s (--grace, or --wait to let them be)", grace.as_secs()),
+                );
+                print_error(&format!("palisade: the command has ended and {} live on: {until}\n", members_text(&members)))
+            }
+            Notice::Killing(members) => print_error(&format!("palisade: killing {}\n", members_text(&members))),
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> io::Result<()> {
+        self.summary.add(record);
+        let line = if self.json {
+            json::encode(record, self.options).map_err(io::Error::other)?
+        } else {
+            self.text.line(record)
+        };
+        let Some(file) = &mut self.file else { return print_error(&line) };
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            self.unwritten += 1;
+            if self.unwritten == 1 {
+                print_error(&format!("palisade: events cannot be written to --output ({error}); the summary will say how many\n"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, report: &RunReport, options: &RunOptions) -> io::Result<()> {
+        let RunReport { exit: _, started, killed, released: _, problems } = report;
+        let mut out = String::new();
+        for problem in problems {
+            out.push_str(&format!("palisade: {} {}\n", text::yellow("clean-up:"), text::lines(problem)));
+        }
+        if *killed > 0 {
+            out.push_str(&format!("palisade: {} killed after the command\n", text::count(*killed, "process was", "processes were")));
+        }
+        if self.unwritten > 0 {
+            out.push_str(&format!("palisade: {} could not be written to --output\n", text::count(usize::try_from(self.unwritten).unwrap_or(usize::MAX), "event", "events")));
+        }
+        if !self.quiet {
+            out.push_str(&summary_text(&self.summary, started, options));
+        }
+        print_error(&out)
+    }
+}
+
+fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
+    let Started { backend, refused, coverage, inherent, cgroup } = started;
+    let mut out = String::new();
+    for Refused { backend, reason } in refused {
+        out.push_str(&format!("palisade: {backend} is not used: {}\n", text::lines(reason)));
+    }
+    let what = if options.workload.mode == Mode::Audit { "auditing (nothing is denied)" } else { "enforcing" };
+    let by = backend.map_or_else(|| "nothing".to_owned(), |b| b.to_string());
+    let policies = text::count(options.policies.len(), "policy", "policies");
+    out.push_str(&format!("palisade: {what} {policies} with {}, coverage {coverage}", text::bold(&by)));
+    if let Coverage::Partial(list) = coverage {
+        if gaps {
+            out.push_str(":\n");
+            for gap in list {
+                out.push_str(&format!("  {} {}\n", text::yellow(gap.name), text::lines(&gap.text)));
+            }
+        } else {
+            out.push_str(" (list: --gaps; refuse: --strict)\n");
+        }
+    } else {
+        out.push('\n');
+    }
+    if gaps && !inherent.is_empty() {
+        out.push_str("palisade: what this back end never does, whatever the policies say:\n");
+        for gap in inherent {
+            out.push_str(&format!("  {} {}\n", text::yellow(gap.name), text::lines(&gap.text)));
+        }
+    }
+    if let Err(reason) = cgroup {
+        out.push_str(&format!("palisade: no cgroup of its own ({}): only the command itself is followed\n", text::lines(reason)));
+    }
+    out
+}
+
+fn members_text(members: &[Member]) -> String {
+    const SHOWN: usize = 8;
+    let name = |m: &Member| format!("{} ({})", text::name(m.comm.as_bytes()), m.pid);
+    let mut shown: Vec<String> = members.iter().take(SHOWN).map(name).collect();
+    if members.len() > SHOWN {
+        shown.push(format!("{} more", members.len() - SHOWN));
+    }
+    shown.join(", ")
+}
+
+fn summary_text(summary: &Summary, started: &Started, options: &RunOptions) -> String {
+    let totals = summary.totals();
+    let rows = summary.rows();
+    if rows.is_empty() && totals.lost == 0 {
+        return match (started.backend, options.workload.mode) {
+            (Some(Backend::Landlock), _) => "palisade: no denial was reported (see --gaps for what Landlock reports)\n".to_owned(),
+            (_, Mode::Audit) => "palisade: nothing would have been denied\n".to_owned(),
+            (_, Mode::Enforce) => "palisade: nothing was denied\n".to_owned(),
+        };
+    }
+    let mut table = text::table(&["verdict", "operation", "program", "object", "decided by", "count"]);
+    for row in &rows {
+        let cells = row.cells();
+        table.add_row(vec![
+            text::cell(cells.verdict),
+            text::cell(cells.operation),
+            text::cell(&cells.program),
+            text::cell(&cells.object),
+            text::cell(&cells.decided_by),
+            text::cell(&cells.count.to_string()),
+        ]);
+    }
+    let mut out = text::table_text(&table);
+    let mut counts = vec![format!("{} denied", totals.block)];
+    if totals.would_block > 0 {
+        counts.push(format!("{} would have been denied", totals.would_block));
+    }
+    if totals.audit > 0 {
+        counts.push(format!("{} audited", totals.audit));
+    }
+    if totals.beyond > 0 {
+        counts.push(format!("{} of them of further kinds, not in the table", totals.beyond));
+    }
+    if totals.lost > 0 {
+        counts.push(text::red(&format!("{} events lost", totals.lost)));
+    }
+    out.push_str(&format!("palisade: {}\n", counts.join(", ")));
+    out
+}

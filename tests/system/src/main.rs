@@ -1,0 +1,51 @@
+//! `corpus-run`: the corpus on a machine without cargo.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use palisade_system_tests::corpus::Corpus;
+use palisade_system_tests::runner::{Enforcer, Options, Unprotected, run};
+
+/// Tries the decisions corpus with real system calls, and reports what differs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Who enforces.
+    #[arg(long, value_enum, default_value_t = Backend::None)]
+    backend: Backend,
+    /// The corpus.
+    #[arg(long, value_name = "DIR", default_value = "testdata/decisions")]
+    corpus: PathBuf,
+    /// A directory on the file system that the roots lie on.
+    #[arg(long, value_name = "DIR", default_value = "/tmp")]
+    root_fs: PathBuf,
+    /// Only cases whose "file: name" holds this text.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Write the summary as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The back ends that are built in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backend {
+    /// No protection: every access must go as without policy.
+    None,
+}
+
+fn main() -> Result<ExitCode> {
+    let Arguments { backend, corpus, root_fs, filter, json } = Arguments::parse();
+    let corpus = Corpus::load(&corpus)?;
+    let mut enforcer: Box<dyn Enforcer> = match backend {
+        Backend::None => Box::new(Unprotected),
+    };
+    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filter })?;
+    println!("{report}");
+    if let Some(path) = json {
+        fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if report.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,161 @@
+//! Tries the corpus with real system calls.
+//!
+//! ```text
+//! case -> root (a mount namespace) + acting probes (in a cgroup) -> every access without policy: must pass
+//!      -> the same afresh -> Enforcer::protect -> every access: verdict, errno and event as the case says
+//! ```
+//!
+//! Nothing outside the run's own directory, namespaces and cgroup is touched. It needs root.
+
+mod cgroup;
+mod compare;
+mod enforcer;
+mod kit;
+mod pass;
+mod process;
+mod report;
+mod root;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+pub use self::enforcer::{Enforcer, InProcess, ProtectError, Protection, SeenEvent, Target, Unprotected};
+pub use self::process::Outcome;
+pub use self::report::{Counts, Note, Report};
+
+use self::cgroup::RunCgroup;
+use self::compare::Finding;
+use self::kit::Kit;
+use self::pass::{Pass, Place};
+use crate::corpus::{AccessCase, Behaviour, Case, Corpus};
+
+/// What to run, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A directory on the file system that the roots lie on; it must allow devices and programs.
+    pub root_fs: PathBuf,
+    /// Only cases whose `file: name` holds this text.
+    pub filter: Option<String>,
+}
+
+/// One run at a time in a process: a probe that one thread is writing could not be executed while another thread's
+/// child still holds the descriptor (ETXTBSY).
+static ONE_RUN: Mutex<()> = Mutex::new(());
+
+/// Runs the corpus under one back end.
+///
+/// # Errors
+/// What concerns the run as a whole: not root, no place for roots. A case that goes wrong is in the report.
+pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> Result<Report> {
+    ensure!(rustix::process::geteuid().is_root(), "the corpus needs root: it makes mount namespaces, devices and owners");
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let began = Instant::now();
+    let kit = Kit::unpack(&options.root_fs)?;
+    let cgroup = RunCgroup::new(&kit.name())?;
+    let mut report = Report { backend: enforcer.name().to_owned(), ..Report::default() };
+    if cgroup.is_none() {
+        report.without_cgroup = Some("no cgroup2 tree is mounted".to_owned());
+    }
+    let place = Place { kit: &kit, cgroup: cgroup.as_ref() };
+    for (number, (file, case)) in corpus.cases().enumerate() {
+        let title = format!("{file}: {}", case.name);
+        if options.filter.as_ref().is_some_and(|text| !title.contains(text)) {
+            continue;
+        }
+        let policy_yaml = case.policy_yaml(&corpus.dir)?;
+        let counts = report.files.entry(file.to_owned()).or_default();
+        counts.cases += 1;
+        counts.accesses += case.access.len();
+        let mut trial =
+            Trial { place: &place, case, title, policy_yaml, number, counts, failures: Vec::new(), unavailable: Vec::new() };
+        if let Err(error) = trial.run(enforcer) {
+            trial.counts.wrong += 1;
+            trial.failures.push(Note {
+                case: trial.title.clone(),
+                access: None,
+                call: String::new(),
+                message: format!("{error:#}"),
+            });
+        }
+        let Trial { failures, unavailable, .. } = trial;
+        report.failures.extend(failures);
+        report.unavailable.extend(unavailable);
+    }
+    report.milliseconds = began.elapsed().as_millis();
+    Ok(report)
+}
+
+/// One case under trial.
+struct Trial<'a> {
+    place: &'a Place<'a>,
+    case: &'a Case,
+    title: String,
+    policy_yaml: String,
+    number: usize,
+    counts: &'a mut Counts,
+    failures: Vec<Note>,
+    unavailable: Vec<Note>,
+}
+
+impl Trial<'_> {
+    fn run(&mut self, enforcer: &mut dyn Enforcer) -> Result<()> {
+        let case = self.case;
+        let backend = enforcer.name();
+        let judges = enforcer.judges();
+        let without = match self.place.run(case, &self.policy_yaml, &format!("{}a", self.number), None)? {
+            Pass::Ran(seen) => seen,
+            Pass::Unsupported(why) => anyhow::bail!("unsupported without a back end: {why}"),
+        };
+        let with = self.place.run(case, &self.policy_yaml, &format!("{}b", self.number), Some(enforcer))?;
+        for (index, access) in case.access.iter().enumerate() {
+            let Some(before) = without.get(index).context("an access is missing")? else {
+                self.counts.decide_only += 1;
+                continue;
+            };
+            let mut finding = compare::baseline(case, access, before);
+            if finding == Finding::Right {
+                let exclusion = case.exclusion(access, backend);
+                finding = match &with {
+                    Pass::Ran(seen) => {
+                        let after = seen.get(index).and_then(Option::as_ref).context("an access is missing")?;
+                        if judges {
+                            compare::protected(case, access, exclusion, before, after)
+                        } else if after.outcome == before.outcome {
+                            Finding::Right
+                        } else {
+                            Finding::Wrong(format!("{:?}, but {:?} the first time", after.outcome, before.outcome))
+                        }
+                    }
+                    Pass::Unsupported(_) if exclusion.is_some_and(|e| e.behaves == Behaviour::Unsupported) => Finding::Excluded,
+                    Pass::Unsupported(why) => Finding::Wrong(format!("the back end does not support this: {why}")),
+                };
+            }
+            self.count(index, access, finding);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, index: usize, access: &AccessCase, finding: Finding) {
+        let note = |message: String| Note {
+            case: self.title.clone(),
+            access: Some(index),
+            call: format!("{} {} by {}", access.op.name(), access.object(), access.from),
+            message,
+        };
+        match finding {
+            Finding::Right => self.counts.right += 1,
+            Finding::Excluded => self.counts.excluded += 1,
+            Finding::Unavailable(message) => {
+                self.counts.unavailable += 1;
+                self.unavailable.push(note(message));
+            }
+            Finding::Wrong(message) => {
+                self.counts.wrong += 1;
+                self.failures.push(note(message));
+            }
+        }
+    }
+}
