@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::deps;
+use crate::suite;
 use crate::vm::{self, Cache, ConsoleSink, DEFAULT_BOOT_TIMEOUT_SECONDS, DEFAULT_LSM, KernelSpec, PayloadFile, Vm, selftest};
 
 /// Developer commands of Palisade.
@@ -20,11 +22,41 @@ pub struct Xtask {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one value per process")]
 enum Command {
+    /// Run all tests: format, lints, tests on this machine, tests in a virtual machine
+    Test(Test),
+    /// Show a real nginx under its policy, and what becomes of attempts from inside
+    Demo,
     /// Build, boot and check test virtual machines
     #[command(subcommand)]
     Vm(VmCommand),
+    /// Count the instructions that Palisade adds, in a virtual machine, and hold them against the budgets
+    ///
+    /// Exit code 1 if a budget is exceeded, 3 if the figures are incomplete or cannot be trusted. See docs/benchmarks.md.
+    Bench(Bench),
     /// Print, or install, the Debian packages that the project needs on this machine
     Deps(Deps),
+}
+
+#[derive(Debug, Args)]
+struct Bench {
+    #[command(flatten)]
+    kernel: KernelChoice,
+    /// The 60-byte path alone, under 10 and 1,000 rules
+    #[arg(long, conflicts_with = "write")]
+    quick: bool,
+    /// Replace the figures in docs/benchmarks.md
+    #[arg(long)]
+    write: bool,
+    /// Stop the guest after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+}
+
+#[derive(Debug, Args)]
+struct Test {
+    /// Leave the virtual machine out: nothing of BPF-LSM is tested then
+    #[arg(long)]
+    no_vm: bool,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +158,12 @@ impl Xtask {
     pub fn run(self) -> Result<u8> {
         let Self { command } = self;
         match command {
+            Command::Test(Test { no_vm }) => suite::test(!no_vm),
+            Command::Demo => suite::demo(),
+            Command::Bench(Bench { kernel, quick, write, timeout }) => {
+                let (kernel, timeout) = (kernel.kernel, Duration::from_secs(timeout));
+                bench::run(&bench::Options { quick, write, kernel, timeout })
+            }
             Command::Deps(Deps { install }) => run_deps(install),
             Command::Vm(VmCommand::Prepare(prepare)) => run_prepare(&prepare),
             Command::Vm(VmCommand::Run(run)) => run_vm(run),

@@ -7,15 +7,18 @@
 //! ```text
 //! main.rs -> cli (what was asked) -> deps (Debian packages of the host)
 //!                                 -> vm   (build, boot, run, bring back)
+//!                                 -> bench (count instructions in a vm)
 //! ```
 //!
 //! The commands are thin: each calls a function of this library, so that other
 //! commands (tests, benchmarks) call the same functions with values.
 
+pub mod bench;
 pub mod cli;
 pub mod deps;
 pub mod lock;
 pub mod process;
+pub mod suite;
 pub mod vm;
 
 use std::path::PathBuf;

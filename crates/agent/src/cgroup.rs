@@ -297,8 +297,7 @@ fn populated(text: &str) -> bool {
 
 /// A cgroup that was removed: its files are not found, or, where one is open, ENODEV.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
 fn failed(act: &'static str, path: &Path, source: io::Error) -> CgroupError {

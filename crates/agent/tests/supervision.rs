@@ -3,15 +3,18 @@
 //!
 //! The same and more under BPF: `tests/vm/scenarios.sh`.
 
+#![expect(clippy::unwrap_used, reason = "all of it is tests, their helpers included")]
+
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The example, which cargo builds before it runs these tests.
+/// The example, which cargo builds before it runs tests, unless it is told to build one test alone (`--test`).
 fn minirun() -> Command {
     let test = std::env::current_exe().unwrap();
     let binary: PathBuf = test.parent().unwrap().parent().unwrap().join("examples/minirun");
+    assert!(binary.exists(), "build it first: cargo build -p palisade-agent --example minirun");
     let mut command = Command::new(binary);
     command.args(["--enforcer", "none"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

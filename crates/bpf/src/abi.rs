@@ -257,6 +257,46 @@ mod tests {
         assert!(ABI_H.contains("#define PAL_HEADER_BYTES (48 + PAL_CLASSES * (56 + PAL_AUTOMATA * 16))"));
     }
 
+    /// What clang laid out is what is read here: sizes and offsets from the object's own BTF, which needs no kernel.
+    #[test]
+    fn the_object_lays_structs_out_as_they_are_read() {
+        use libbpf_rs::HasSize as _;
+        use libbpf_rs::btf::Btf;
+        use libbpf_rs::btf::types::{MemberAttr, Struct};
+        let btf = Btf::from_raw("palisade", crate::OBJECT).unwrap().unwrap();
+        let layout = |name: &str| {
+            let found = btf.type_by_name::<Struct<'_>>(name);
+            let found = found.unwrap_or_else(|| panic!("no struct {name} in the object"));
+            let offset = |attr| match attr {
+                MemberAttr::Normal { offset } => offset / 8,
+                MemberAttr::BitField { .. } => panic!("a bit field in {name}"),
+            };
+            let members = found.iter().map(|m| (m.name.unwrap().to_str().unwrap().to_owned(), offset(m.attr)));
+            (found.size(), members.collect::<BTreeMap<_, _>>())
+        };
+        let (size, event) = layout("pal_event");
+        assert_eq!(size, Event::HEAD_BYTES);
+        for (member, offset) in [
+            ("generation", 8),
+            ("number", 24),
+            ("cpu", 40),
+            ("label", 44),
+            ("table_id", 64),
+            ("class", 72),
+            ("object_len", 78),
+            ("program_len", 80),
+            ("family", 84),
+            ("comm", 96),
+        ] {
+            assert_eq!(event.get(member), Some(&offset), "pal_event.{member}");
+        }
+        // clang keeps no BTF of pal_header (it only occurs in inner maps); a size that differs is refused with the first
+        // table, as the kernel compares inner maps with their array's.
+        let (size, label) = layout("pal_label");
+        assert_eq!((size, label["size"], label["slot"], label["flags"]), (LabelWord::BYTES, 0, 2, 4));
+        assert_eq!(layout("pal_task").1["label"], 0);
+    }
+
     #[test]
     fn a_label_word_survives_the_map() {
         let word = LabelWord { size: 3, slot: 1023, audit: true, live: true };

@@ -223,8 +223,7 @@ fn fit_programs(object: &mut OpenObject, hooks: &KernelHooks) -> Result<Vec<Miss
 fn fit_maps(object: &mut OpenObject, options: LoadOptions, capture: &Capture) -> Result<(), LoadError> {
     for mut map in object.maps_mut() {
         if map.name() == Maps::EVENTS {
-            map.set_max_entries(options.ring_bytes)
-                .map_err(|source| LoadError::Load { log: capture.text(), source })?;
+            map.set_max_entries(options.ring_bytes).map_err(|source| LoadError::Load { log: capture.text(), source })?;
         }
     }
     Ok(())
@@ -238,12 +237,7 @@ fn attach(object: &Object, capture: &Capture) -> Result<Vec<Attached>, LoadError
         }
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
-        let failed = |source| LoadError::Attach {
-            program: name.clone(),
-            section: section.clone(),
-            log: capture.text(),
-            source,
-        };
+        let failed = |source| LoadError::Attach { program: name.clone(), section: section.clone(), log: capture.text(), source };
         let link = program.attach().map_err(failed)?;
         let id = Program::id_from_fd(program.as_fd()).map_err(failed)?;
         attached.push(Attached { name, section, id, link });
@@ -282,8 +276,11 @@ mod tests {
                    R0 has unknown scalar value should have been in [-4095, 0]\n\
                    processed 5 insns (limit 1000000) max_states_per_insn 0\n-- END PROG LOAD LOG --\n";
         let error = LoadError::of_load(mk_error(13), log.to_owned());
-        assert!(matches!(&error, LoadError::Verifier { program, reason, .. }
-            if program == "pal_file_open" && reason.starts_with("R0 has unknown scalar")), "{error}");
+        assert!(
+            matches!(&error, LoadError::Verifier { program, reason, .. }
+            if program == "pal_file_open" && reason.starts_with("R0 has unknown scalar")),
+            "{error}"
+        );
         assert!(!error.is_unsupported());
     }
 

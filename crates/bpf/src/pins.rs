@@ -138,8 +138,7 @@ impl Pins {
         let fresh = self.fresh();
         remove_tree(&fresh)?;
         for directory in [fresh.clone(), fresh.join("maps"), fresh.join("links")] {
-            fs::create_dir(&directory)
-                .map_err(|source| PinError::File { act: "make", path: directory.clone(), source })?;
+            fs::create_dir(&directory).map_err(|source| PinError::File { act: "make", path: directory.clone(), source })?;
         }
         for name in Maps::NAMES {
             let map = maps.handle(name).ok_or_else(|| MapError::NotThere(name.to_owned()))?;

@@ -65,13 +65,7 @@ impl Aggregator {
     /// With at most this many open windows (at least one).
     #[must_use]
     pub fn with_keys(window: Duration, keys: usize) -> Self {
-        Self {
-            window,
-            keys: keys.max(1),
-            now: Timestamp::default(),
-            counted: HashMap::new(),
-            ends: VecDeque::new(),
-        }
+        Self { window, keys: keys.max(1), now: Timestamp::default(), counted: HashMap::new(), ends: VecDeque::new() }
     }
 
     /// Takes one event at this time; hands on what is due by now, then the event itself where it is the first of its kind.

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn ordinary_names_of_all_languages_stay() {
-        for name in ["/usr/bin/bash", "/tmp/über", "/tmp/e\u{301}", "/tmp/文件", "/tmp/ไฟล์", "/tmp/फ़ाइल", "/tmp/🦀"] {
+        for name in ["/usr/bin/bash", "/tmp/über", "/tmp/e\u{301}", "/tmp/文件", "/tmp/ไฟล์", "/tmp/फ़ाइल", "/tmp/🦀"]
+        {
             assert!(matches!(shown(name.as_bytes()), Cow::Borrowed(text) if text == name), "{name}");
         }
     }

@@ -167,11 +167,34 @@ impl<'a> Alert<'a> {
     pub fn new(event: &'a Event, options: EncodeOptions) -> Self {
         // Taken apart whole, so that a new field has to be given a place here.
         let Event {
-            number, time, repeats, host, workload, process, operation, object, arguments, verdict, decider, enforcer, generation,
+            number,
+            time,
+            repeats,
+            host,
+            workload,
+            process,
+            operation,
+            object,
+            arguments,
+            verdict,
+            decider,
+            enforcer,
+            generation,
         } = event;
         let Host { cluster, name: host_name, ip: _, node_id, version } = &**host;
         let Process {
-            pid, parent_pid, host_pid, host_parent_pid, uid, user, program, parent_program, command_line, cwd, tty, exec_id,
+            pid,
+            parent_pid,
+            host_pid,
+            host_parent_pid,
+            uid,
+            user,
+            program,
+            parent_program,
+            command_line,
+            cwd,
+            tty,
+            exec_id,
         } = process;
 
         let EncodeOptions { drop_command_lines } = options;

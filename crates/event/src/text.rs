@@ -239,10 +239,7 @@ impl Styles {
             object: Style::new().bold(),
             decided_by: AnsiColor::Cyan.on_default(),
             count: Style::new().bold(),
-            loss: Style::new()
-                .fg_color(Some(Color::Ansi(AnsiColor::White)))
-                .bg_color(Some(Color::Ansi(AnsiColor::Red)))
-                .bold(),
+            loss: Style::new().fg_color(Some(Color::Ansi(AnsiColor::White))).bg_color(Some(Color::Ansi(AnsiColor::Red))).bold(),
         }
     }
 }

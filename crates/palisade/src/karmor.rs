@@ -4,18 +4,27 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::bail;
+use clap::CommandFactory as _;
 
 use crate::cli;
 use crate::out::Outcome;
 use crate::text;
 
 /// The verbs of that command line that have no counterpart here yet.
-const NOT_YET: [&str; 13] = [
-    "install", "logs", "probe", "profile", "recommend", "rotate-tls", "selfupdate", "simulate", "summary", "sysdump", "uninstall",
-    "verify", "vm",
+const NOT_YET: [&str; 12] = [
+    "install",
+    "logs",
+    "profile",
+    "recommend",
+    "rotate-tls",
+    "selfupdate",
+    "simulate",
+    "summary",
+    "sysdump",
+    "uninstall",
+    "verify",
+    "vm",
 ];
-/// What is answered, by either name.
-const HERE: [&str; 5] = ["policy", "completions", "help", "version", "run"];
 
 /// Whether the program was called by that name.
 pub(crate) fn is_meant(program: Option<&OsString>) -> bool {
@@ -27,15 +36,17 @@ pub(crate) fn run(mut args: Vec<OsString>) -> anyhow::Result<Outcome> {
     let verb = args.get(1).map(|verb| verb.to_string_lossy().into_owned());
     match verb.as_deref() {
         Some("version") => args[1] = "--version".into(),
-        Some(verb) if NOT_YET.contains(&verb) => bail!("`karmor {verb}` is not there yet; {}", there()),
-        Some(verb) if !verb.starts_with('-') && !HERE.contains(&verb) => {
-            bail!("there is no `karmor {}`; {}", text::name(verb.as_bytes()), there())
+        Some(verb) if NOT_YET.contains(&verb) => bail!("`karmor {verb}` is not there yet; there are: {}", there()),
+        Some(verb) if !verb.starts_with('-') && !there().split(", ").any(|known| known == verb) => {
+            bail!("there is no `karmor {}`; there are: {}", text::name(verb.as_bytes()), there())
         }
         Some(_) | None => {}
     }
     cli::run_palisade(args)
 }
 
+/// What is answered, by either name.
 fn there() -> String {
-    "there are: policy, completions, version".to_owned()
+    let verbs = cli::Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect::<Vec<_>>();
+    verbs.into_iter().chain(["help".to_owned(), "version".to_owned()]).collect::<Vec<_>>().join(", ")
 }

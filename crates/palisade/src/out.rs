@@ -47,7 +47,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints on stderr, as [`print`] does on stdout.
+/// Prints on stderr, as [`print()`] does on stdout.
 pub(crate) fn print_error(text: &str) -> io::Result<()> {
     anstream::stderr().lock().write_all(text.as_bytes())
 }

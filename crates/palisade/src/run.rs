@@ -190,7 +190,8 @@ fn host() -> Host {
 /// A line for each section that is accepted and that nothing enforces.
 fn unenforced(policies: &[Policy]) -> String {
     let gaps = policies.iter().flat_map(|p| &p.gaps);
-    gaps.map(|gap| format!("{} {}: {}: {}\n", text::yellow("not enforced:"), gap.origin, gap.field, text::lines(&gap.text))).collect()
+    gaps.map(|gap| format!("{} {}: {}: {}\n", text::yellow("not enforced:"), gap.origin, gap.field, text::lines(&gap.text)))
+        .collect()
 }
 
 // === impl Teller ===
@@ -229,16 +230,14 @@ impl Teller {
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
         self.summary.add(record);
-        let line = if self.json {
-            json::encode(record, self.options).map_err(io::Error::other)?
-        } else {
-            self.text.line(record)
-        };
+        let line = if self.json { json::encode(record, self.options).map_err(io::Error::other)? } else { self.text.line(record) };
         let Some(file) = &mut self.file else { return print_error(&line) };
         if let Err(error) = file.write_all(line.as_bytes()) {
             self.unwritten += 1;
             if self.unwritten == 1 {
-                print_error(&format!("palisade: events cannot be written to --output ({error}); the summary will say how many\n"))?;
+                print_error(&format!(
+                    "palisade: events cannot be written to --output ({error}); the summary will say how many\n"
+                ))?;
             }
         }
         Ok(())
@@ -251,10 +250,16 @@ impl Teller {
             out.push_str(&format!("palisade: {} {}\n", text::yellow("clean-up:"), text::lines(problem)));
         }
         if *killed > 0 {
-            out.push_str(&format!("palisade: {} killed after the command\n", text::count(*killed, "process was", "processes were")));
+            out.push_str(&format!(
+                "palisade: {} killed after the command\n",
+                text::count(*killed, "process was", "processes were")
+            ));
         }
         if self.unwritten > 0 {
-            out.push_str(&format!("palisade: {} could not be written to --output\n", text::count(usize::try_from(self.unwritten).unwrap_or(usize::MAX), "event", "events")));
+            out.push_str(&format!(
+                "palisade: {} could not be written to --output\n",
+                text::count(usize::try_from(self.unwritten).unwrap_or(usize::MAX), "event", "events")
+            ));
         }
         if !self.quiet {
             out.push_str(&summary_text(&self.summary, started, options));
@@ -285,6 +290,12 @@ fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
     } else {
         out.push('\n');
     }
+    if !gaps && !inherent.is_empty() {
+        out.push_str(&format!(
+            "palisade: {by} itself leaves {} open whatever the policies say (list: --gaps)\n",
+            text::count(inherent.len(), "thing", "things")
+        ));
+    }
     if gaps && !inherent.is_empty() {
         out.push_str("palisade: what this back end never does, whatever the policies say:\n");
         for gap in inherent {
@@ -312,7 +323,9 @@ fn summary_text(summary: &Summary, started: &Started, options: &RunOptions) -> S
     let rows = summary.rows();
     if rows.is_empty() && totals.lost == 0 {
         return match (started.backend, options.workload.mode) {
-            (Some(Backend::Landlock), _) => "palisade: no denial was reported (see --gaps for what Landlock reports)\n".to_owned(),
+            (Some(Backend::Landlock), _) => {
+                "palisade: no denial was reported (see --gaps for what Landlock reports)\n".to_owned()
+            }
             (_, Mode::Audit) => "palisade: nothing would have been denied\n".to_owned(),
             (_, Mode::Enforce) => "palisade: nothing was denied\n".to_owned(),
         };

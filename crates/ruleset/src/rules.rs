@@ -112,6 +112,13 @@ impl RuleSet {
         &self.workload
     }
 
+    /// The process rules that are met through a multi-call binary, with its path (`meaning` section 3.6): `busybox sh`
+    /// passes a Block of `/bin/sh` that is a link to it.
+    #[must_use]
+    pub fn multi_call(&self) -> &[(RuleId, Vec<u8>)] {
+        &self.resolution.multi_call
+    }
+
     /// The names of the rules, for events.
     #[must_use]
     pub fn legend(&self) -> Legend {

@@ -61,10 +61,8 @@ mod tests {
 
     #[test]
     fn the_list_lets_pass_reads_and_some_devices_writes() {
-        let workload = Workload {
-            stdio: vec![StdioFile { path: b"/x/log".to_vec(), readable: false, writable: true }],
-            ..Workload::run()
-        };
+        let workload =
+            Workload { stdio: vec![StdioFile { path: b"/x/log".to_vec(), readable: false, writable: true }], ..Workload::run() };
         for (path, read, write) in [
             ("/lib/libc.so.6", true, false),
             ("/lib64/ld-linux-x86-64.so.2", true, false),

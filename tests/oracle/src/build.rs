@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use palisade_policy::glob::Glob;
 use palisade_policy::model::{
-    Action, Capability, CapabilityRule, FileRule, Kind, NetworkRule, Origin, PathName, PathObject, Policy, PolicyKey,
-    PolicyMode, Position, ProcessRule, Protocol, RuleList, RuleMeta, Selector, SourceMatch,
+    Action, Capability, CapabilityRule, FileRule, Kind, NetworkRule, Origin, PathName, PathObject, Policy, PolicyKey, PolicyMode,
+    Position, ProcessRule, Protocol, RuleList, RuleMeta, Selector, SourceMatch,
 };
 use palisade_ruleset::{Access, Actor, FileMode, Object, Operation, Program, Socket};
 
@@ -100,27 +100,13 @@ pub fn source(text: &str) -> Vec<SourceMatch> {
 /// A process rule without conditions.
 #[must_use]
 pub fn process(action: Action, object: PathObject) -> ProcessRule {
-    ProcessRule {
-        meta: meta(action),
-        object,
-        owner_only: false,
-        pts_false: false,
-        from_source: Vec::new(),
-        allowed_args: None,
-    }
+    ProcessRule { meta: meta(action), object, owner_only: false, pts_false: false, from_source: Vec::new(), allowed_args: None }
 }
 
 /// A file rule without conditions.
 #[must_use]
 pub fn file(action: Action, object: PathObject) -> FileRule {
-    FileRule {
-        meta: meta(action),
-        object,
-        read_only: false,
-        owner_only: false,
-        pts_false: false,
-        from_source: Vec::new(),
-    }
+    FileRule { meta: meta(action), object, read_only: false, owner_only: false, pts_false: false, from_source: Vec::new() }
 }
 
 /// A network rule.

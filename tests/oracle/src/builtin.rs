@@ -63,9 +63,8 @@ pub(crate) fn tree_integrity(question: &Question<'_>, object: &Object) -> Judgem
     if question.workload.scope == Scope::Host {
         return Judgement::nothing();
     }
-    let denied = question
-        .of_class(Class::File)
-        .any(|rule| rule.can_deny() && rule.forms().iter().any(|form| form.could_meet_below(path)));
+    let denied =
+        question.of_class(Class::File).any(|rule| rule.can_deny() && rule.forms().iter().any(|form| form.could_meet_below(path)));
     if denied { Judgement::built_in(Verdict::Block, "tree-integrity") } else { Judgement::nothing() }
 }
 
@@ -79,9 +78,7 @@ pub(crate) fn mount_integrity(question: &Question<'_>, change: &MountChange) -> 
         return Judgement::nothing();
     }
     let denied = match change {
-        MountChange::New { at } => {
-            path_rules.any(|rule| rule.forms().iter().any(|form| form.could_meet_at_or_below(at)))
-        }
+        MountChange::New { at } => path_rules.any(|rule| rule.forms().iter().any(|form| form.could_meet_at_or_below(at))),
         MountChange::UnmountOwn => false,
         MountChange::Rearrange
         | MountChange::UnmountForeign

@@ -23,9 +23,15 @@ enum Shape {
     ExecName(Vec<u8>),
     Glob(Pattern),
     /// A directory, with its `/` at the end.
-    Directory { dir: Vec<u8>, recursive: bool },
+    Directory {
+        dir: Vec<u8>,
+        recursive: bool,
+    },
     /// All directories that meet the glob.
-    DirectoryGlob { dirs: Pattern, recursive: bool },
+    DirectoryGlob {
+        dirs: Pattern,
+        recursive: bool,
+    },
 }
 
 /// A glob whose literal part was resolved.
@@ -142,8 +148,7 @@ impl Resolver<'_> {
             let Some(resolved) = self.follow(&literal, action) else { continue };
             // AMBIGUITY (meaning 3.6): a pattern without glob characters names one file, so its invocation name counts as
             // that of a path. Other: it then means the whole multi-call file.
-            let only_invoked_as =
-                if rest.is_empty() { self.invocation_name(&literal, &resolved, action) } else { None };
+            let only_invoked_as = if rest.is_empty() { self.invocation_name(&literal, &resolved, action) } else { None };
             let glob = Pattern::parse(&[escape(strip_slash(&resolved)), rest.to_vec()].concat());
             out.extend(glob.map(|glob| Moved { glob, only_invoked_as }));
         }
@@ -309,9 +314,7 @@ impl Form {
             Some(Shape::Exact(own)) => below(&own),
             Some(Shape::Glob(glob)) => glob.could_meet_below(&prefix),
             // The directory is below, or it is `path` (then its children are), or it holds all that is below.
-            Some(Shape::Directory { dir, recursive }) => {
-                dir.starts_with(&prefix) || (recursive && prefix.starts_with(&dir))
-            }
+            Some(Shape::Directory { dir, recursive }) => dir.starts_with(&prefix) || (recursive && prefix.starts_with(&dir)),
             Some(Shape::DirectoryGlob { dirs, recursive }) => {
                 dirs.could_meet_below(&prefix)
                     || dirs.meets_path(path)

@@ -46,7 +46,10 @@ enum Token {
     /// `**`
     DoubleStar,
     /// `[...]`: inclusive ranges, perhaps negated.
-    Set { negated: bool, ranges: Vec<(u8, u8)> },
+    Set {
+        negated: bool,
+        ranges: Vec<(u8, u8)>,
+    },
 }
 
 /// Whether the text has an unescaped glob character and so is meant as a glob where a path is expected.
@@ -351,8 +354,7 @@ impl Token {
             Self::DoubleStar => true,
             Self::One | Self::Star => slash_is_ordinary || byte != b'/',
             Self::Set { negated, ranges } => {
-                (slash_is_ordinary || byte != b'/')
-                    && *negated != ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte))
+                (slash_is_ordinary || byte != b'/') && *negated != ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte))
             }
         }
     }

@@ -231,9 +231,8 @@ impl<'q> Question<'q> {
             Some(audit) => Judgement::of_rule(Verdict::Audit, &audit),
             None => Judgement::nothing().by_anyone_if(!voices.is_empty()),
         };
-        let posture_applies = self
-            .of_class(class)
-            .any(|rule| rule.action == Action::Allow && !voices.iter().any(|v| v.policy == rule.policy));
+        let posture_applies =
+            self.of_class(class).any(|rule| rule.action == Action::Allow && !voices.iter().any(|v| v.policy == rule.policy));
         if self.base_set_lets_pass() {
             return match without_posture.verdict {
                 Verdict::Audit => without_posture,

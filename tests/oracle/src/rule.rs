@@ -64,14 +64,12 @@ pub(crate) fn rules_of<'p>(policy: &'p Policy, resolver: Resolver<'_>) -> Vec<Ru
         owner_only: rule.owner_only,
         ..bare(&rule.meta, Named::Files(resolver.file_object(&rule.object, rule.meta.action)), &rule.from_source)
     });
-    let network = policy.network.iter().map(|rule| Rule {
-        pts_false: rule.pts_false,
-        ..bare(&rule.meta, Named::Sockets(rule.protocol), &rule.from_source)
-    });
-    let capabilities = policy
-        .capabilities
+    let network = policy
+        .network
         .iter()
-        .map(|rule| bare(&rule.meta, Named::Capability(rule.capability.number()), &rule.from_source));
+        .map(|rule| Rule { pts_false: rule.pts_false, ..bare(&rule.meta, Named::Sockets(rule.protocol), &rule.from_source) });
+    let capabilities =
+        policy.capabilities.iter().map(|rule| bare(&rule.meta, Named::Capability(rule.capability.number()), &rule.from_source));
     process.chain(file).chain(network).chain(capabilities).collect()
 }
 
@@ -130,20 +128,12 @@ impl Rule<'_> {
             (Named::Programs(forms), Operation::MapExec { object, .. })
             | (Named::Files(forms), Operation::File { object, .. }) => self.best_form(forms, object, &[], resolver),
             (Named::Sockets(word), Operation::Socket { socket }) => network::meets(*word, *socket),
-            (Named::Capability(own), Operation::Capability { number }) => {
-                (own == number).then_some(ObjectRank::Capability)
-            }
+            (Named::Capability(own), Operation::Capability { number }) => (own == number).then_some(ObjectRank::Capability),
             _ => None,
         }
     }
 
-    fn best_form(
-        &self,
-        forms: &[Form],
-        object: &Object,
-        invoked_as: &[Vec<u8>],
-        resolver: Resolver<'_>,
-    ) -> Option<ObjectRank> {
+    fn best_form(&self, forms: &[Form], object: &Object, invoked_as: &[Vec<u8>], resolver: Resolver<'_>) -> Option<ObjectRank> {
         let thing = match object {
             Object::Path(path) => Thing::Path { path, invoked_as },
             Object::Memfd(name) => Thing::Memfd(name),
@@ -152,9 +142,8 @@ impl Rule<'_> {
         let by_form = forms.iter().filter_map(|form| form.meets(thing)).min();
         by_form.or_else(|| {
             let multi_call = matches!(object, Object::Path(path) if resolver.is_multi_call(base_name(path)));
-            let by_name = multi_call
-                && self.action != Action::Allow
-                && forms.iter().any(|form| form.is_execname_among(invoked_as));
+            let by_name =
+                multi_call && self.action != Action::Allow && forms.iter().any(|form| form.is_execname_among(invoked_as));
             by_name.then_some(ObjectRank::ExecName)
         })
     }
@@ -233,9 +222,7 @@ fn all_listed(arguments: &[Vec<u8>], list: &[String]) -> bool {
 fn source_rank(forms: &[Form], program: &Program, unknown_meets: bool) -> Option<SourceRank> {
     let rank = |object: ObjectRank| if object == ObjectRank::ExactPath { SourceRank::Exact } else { SourceRank::Other };
     match program {
-        Program::Path(path) => {
-            forms.iter().filter_map(|form| form.meets(Thing::Path { path, invoked_as: &[] })).map(rank).min()
-        }
+        Program::Path(path) => forms.iter().filter_map(|form| form.meets(Thing::Path { path, invoked_as: &[] })).map(rank).min(),
         // AMBIGUITY (meaning 2 and 3.7): a memfd as source is met as it is met as a program: by the directory `/`, recursive,
         // and its equals. Others: by nothing; as an unknown source.
         Program::Memfd(name) => forms.iter().filter_map(|form| form.meets(Thing::Memfd(name))).map(rank).min(),

@@ -24,8 +24,8 @@ fn selects(policy: &Policy, workload: &Workload) -> bool {
     let selector = &policy.selector;
     let same_namespace = policy.key.kind != Kind::Namespaced || policy.key.namespace == workload.namespace;
     let labels = selector.terms.iter().all(|term| holds(term, workload));
-    let container = selector.containers.is_empty()
-        || workload.container.as_ref().is_some_and(|name| selector.containers.contains(name));
+    let container =
+        selector.containers.is_empty() || workload.container.as_ref().is_some_and(|name| selector.containers.contains(name));
     let namespace = selector.namespaces.iter().all(|term| match term {
         NamespaceTerm::In(list) => list.contains(&workload.namespace),
         NamespaceTerm::NotIn(list) => !list.contains(&workload.namespace),

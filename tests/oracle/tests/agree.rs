@@ -36,12 +36,8 @@ fn product_and_oracle_agree() {
         let scene = Scene { policies, workload, links };
         for _ in 0..ACCESSES_PER_SCENE {
             let access = scene.access(&mut rng);
-            let case = Case {
-                policies: scene.policies.clone(),
-                workload: scene.workload.clone(),
-                links: scene.links.clone(),
-                access,
-            };
+            let case =
+                Case { policies: scene.policies.clone(), workload: scene.workload.clone(), links: scene.links.clone(), access };
             let answers = Answers::with(&rules, &case);
             *verdicts.entry(answers.oracle.verdict).or_default() += 1;
             if let Some(kind) = answers.difference(&case) {

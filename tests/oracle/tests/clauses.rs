@@ -141,9 +141,8 @@ fn meaning_2_a_memfd_is_met_by_its_own_patterns_and_the_whole_tree() {
 fn meaning_2_passed_descriptors_rank_below_a_written_block() {
     let stdio = vec![StdioFile { path: b"/log".to_vec(), readable: false, writable: true }];
     let workload = Workload { stdio, ..Workload::run() };
-    let verdict = |rules: &[FileRule], operation| {
-        judge(&[files(rules)], &workload, &Links::default(), &by_main(operation)).verdict
-    };
+    let verdict =
+        |rules: &[FileRule], operation| judge(&[files(rules)], &workload, &Links::default(), &by_main(operation)).verdict;
     let allow_list = file(Action::Allow, path("/a"));
     assert_eq!(verdict(std::slice::from_ref(&allow_list), write("/log")), ALLOW);
     assert_eq!(verdict(std::slice::from_ref(&allow_list), read("/log")), BLOCK);
@@ -170,27 +169,39 @@ fn meaning_3_1_what_cannot_be_told_meets_blocks_and_no_allow() {
 fn meaning_3_2_directories_are_themselves_and_their_children() {
     let links = Links::default();
     let rules = |recursive| [files(&[file(Action::Block, dir("/a/b/", recursive))])];
-    check(&rules(false), &links, &[
-        (write("/a/b"), BLOCK),
-        (write("/a/b/c"), BLOCK),
-        (write("/a/b/c/d"), ALLOW),
-        (write("/a/bc"), ALLOW),
-        (write("/a"), ALLOW),
-    ]);
+    check(
+        &rules(false),
+        &links,
+        &[
+            (write("/a/b"), BLOCK),
+            (write("/a/b/c"), BLOCK),
+            (write("/a/b/c/d"), ALLOW),
+            (write("/a/bc"), ALLOW),
+            (write("/a"), ALLOW),
+        ],
+    );
     check(&rules(true), &links, &[(write("/a/b/c/d"), BLOCK), (write("/a/bc/d"), ALLOW)]);
-    check(&[files(&[file(Action::Block, dir("/", false))])], &links, &[(write("/"), BLOCK), (write("/a"), BLOCK), (write("/a/b"), ALLOW)]);
+    check(
+        &[files(&[file(Action::Block, dir("/", false))])],
+        &links,
+        &[(write("/"), BLOCK), (write("/a"), BLOCK), (write("/a/b"), ALLOW)],
+    );
 }
 
 #[test]
 fn meaning_3_2_execname_also_meets_invocations_of_multi_call_binaries() {
     let links = Links::default();
     let block = [lower(&[process(Action::Block, execname("wget"))])];
-    check(&block, &links, &[
-        (exec("/x/wget"), BLOCK),
-        (exec_as("/bin/busybox", "wget"), BLOCK),
-        (exec_as("/bin/busybox", "ls"), ALLOW),
-        (exec_as("/bin/other", "wget"), ALLOW),
-    ]);
+    check(
+        &block,
+        &links,
+        &[
+            (exec("/x/wget"), BLOCK),
+            (exec_as("/bin/busybox", "wget"), BLOCK),
+            (exec_as("/bin/busybox", "ls"), ALLOW),
+            (exec_as("/bin/other", "wget"), ALLOW),
+        ],
+    );
     let allow = [lower(&[process(Action::Allow, execname("wget"))])];
     check(&allow, &links, &[(exec_as("/bin/busybox", "wget"), BLOCK), (exec("/x/wget"), ALLOW)]);
 }
@@ -207,20 +218,23 @@ fn meaning_3_3_a_path_is_literal_and_glob() {
 #[test]
 fn meaning_3_4_own_procfs_entries() {
     let p = [files(&[file(Action::Block, path("/proc/thread-self/maps")), file(Action::Block, glob("/proc/[0-9]*/mem"))])];
-    check(&p, &Links::default(), &[
-        (read("/proc/self/maps"), BLOCK),
-        (read("/proc/1/mem"), BLOCK),
-        (read("/proc/self/mem"), ALLOW),
-    ]);
+    check(
+        &p,
+        &Links::default(),
+        &[(read("/proc/self/maps"), BLOCK), (read("/proc/1/mem"), BLOCK), (read("/proc/self/mem"), ALLOW)],
+    );
 }
 
 #[test]
 fn meaning_3_5_links_are_followed_and_young_ones_not_by_allow() {
     let old = Links::default().with("/var/run", "/run");
     let young = Links::default().with_young("/var/run", "/run");
-    for (action, links, expected) in
-        [(Action::Block, &old, BLOCK), (Action::Block, &young, BLOCK), (Action::Allow, &old, ALLOW), (Action::Allow, &young, BLOCK)]
-    {
+    for (action, links, expected) in [
+        (Action::Block, &old, BLOCK),
+        (Action::Block, &young, BLOCK),
+        (Action::Allow, &old, ALLOW),
+        (Action::Allow, &young, BLOCK),
+    ] {
         for rule in [path("/var/run/x"), dir("/var/run/", false), glob("/var/run/*"), path("/var/run/{x,y}")] {
             check(&[files(&[file(action, rule)])], links, &[(write("/run/x"), expected)]);
         }
@@ -296,13 +310,17 @@ fn meaning_3_8_conditions_decide_both_ways() {
         check(&owned, &links, &[(own, ALLOW), (read("/a"), denied), (unknown, denied)]);
         let args = Some(vec!["-v".to_owned(), "a".to_owned()]);
         let listed = [lower(&[ProcessRule { allowed_args: args, ..process(action, path("/a")) }])];
-        check(&listed, &links, &[
-            (exec_with("/a", Some(&["x", "-v"])), ALLOW),
-            (exec_with("/a", Some(&["x", "-v", "-q"])), denied),
-            (exec_with("/a", Some(&["a"])), ALLOW),
-            (exec_with("/a", Some(&["x"])), denied),
-            (exec_with("/a", None), denied),
-        ]);
+        check(
+            &listed,
+            &links,
+            &[
+                (exec_with("/a", Some(&["x", "-v"])), ALLOW),
+                (exec_with("/a", Some(&["x", "-v", "-q"])), denied),
+                (exec_with("/a", Some(&["a"])), ALLOW),
+                (exec_with("/a", Some(&["x"])), denied),
+                (exec_with("/a", None), denied),
+            ],
+        );
     }
 }
 
@@ -335,10 +353,8 @@ fn meaning_4_better_named_rules_win() {
         let two = named(Kind::Namespaced, "two", &[better], &[]);
         check(&[one, two], &links, &[(exec("/a/b"), ALLOW)]);
     }
-    let by_glob = ProcessRule {
-        from_source: vec![SourceMatch::Path(path_name("/app/*"))],
-        ..process(Action::Block, path("/a/b"))
-    };
+    let by_glob =
+        ProcessRule { from_source: vec![SourceMatch::Path(path_name("/app/*"))], ..process(Action::Block, path("/a/b")) };
     check(&[lower(&[by_glob, sourced(Action::Allow, path("/a/b"))])], &links, &[(exec("/a/b"), ALLOW)]);
     let equal = [process(Action::Allow, dir("/a/", true)), process(Action::Block, glob("/a/*"))];
     check(&[lower(&equal)], &links, &[(exec("/a/b"), BLOCK)]);
@@ -354,9 +370,11 @@ fn meaning_5_audit_observes_and_opens_nothing() {
     check(&[audit.clone(), block], &links, &[(exec("/a/b"), BLOCK)]);
     check(&[audit, allow_list], &links, &[(exec("/a/b"), BLOCK)]);
     // In its own policy it lets pass, as far as that policy goes, and an Allow behind it speaks.
-    let own = [process(Action::Audit, path("/a/b")), process(Action::Block, dir("/a/", true)), process(Action::Allow, path("/c"))];
+    let own =
+        [process(Action::Audit, path("/a/b")), process(Action::Block, dir("/a/", true)), process(Action::Allow, path("/c"))];
     check(&[lower(&own)], &links, &[(exec("/a/b"), AUDIT), (exec("/a/c"), BLOCK)]);
-    let opens = named(Kind::Namespaced, "a", &[process(Action::Audit, path("/a/b")), process(Action::Allow, dir("/a/", true))], &[]);
+    let opens =
+        named(Kind::Namespaced, "a", &[process(Action::Audit, path("/a/b")), process(Action::Allow, dir("/a/", true))], &[]);
     let posture = named(Kind::Namespaced, "b", &[process(Action::Allow, path("/c"))], &[]);
     check(&[opens, posture], &links, &[(exec("/a/b"), AUDIT)]);
 }
@@ -393,38 +411,54 @@ fn meaning_5_the_base_set_is_asked_before_the_posture_and_after_winners() {
 fn meaning_5_network_and_capabilities() {
     let links = Links::default();
     let mut p = policy(Kind::Namespaced, "net");
-    p.network = vec![network(Action::Block, Protocol::All), network(Action::Allow, Protocol::Stream), network(Action::Block, Protocol::Tcp)];
+    p.network = vec![
+        network(Action::Block, Protocol::All),
+        network(Action::Allow, Protocol::Stream),
+        network(Action::Block, Protocol::Tcp),
+    ];
     let chown = Capability::from_number(0).unwrap();
     p.capabilities = vec![capability(Action::Allow, chown)];
-    check(&[numbered(p)], &links, &[
-        (socket(2, 1, 6), BLOCK),
-        (socket(2, 1, 132), ALLOW),
-        (socket(43, 1, 0), BLOCK),
-        (socket(2, 3, 132), BLOCK),
-        (socket(1, 1, 0), ALLOW),
-        (socket(16, 3, 0), ALLOW),
-        (socket(16, 3, 9), BLOCK),
-        (Operation::Capability { number: 0 }, ALLOW),
-        (Operation::Capability { number: 1 }, BLOCK),
-    ]);
+    check(
+        &[numbered(p)],
+        &links,
+        &[
+            (socket(2, 1, 6), BLOCK),
+            (socket(2, 1, 132), ALLOW),
+            (socket(43, 1, 0), BLOCK),
+            (socket(2, 3, 132), BLOCK),
+            (socket(1, 1, 0), ALLOW),
+            (socket(16, 3, 0), ALLOW),
+            (socket(16, 3, 9), BLOCK),
+            (Operation::Capability { number: 0 }, ALLOW),
+            (Operation::Capability { number: 1 }, BLOCK),
+        ],
+    );
 }
 
 #[test]
 fn meaning_5_mount_integrity() {
-    let p = [files(&[file(Action::Block, path("/a/b/c")), file(Action::Audit, dir("/d/", true)), file(Action::Block, dir("/", true))])];
+    let p = [files(&[
+        file(Action::Block, path("/a/b/c")),
+        file(Action::Audit, dir("/d/", true)),
+        file(Action::Block, dir("/", true)),
+    ])];
     let new = |at: &str| Operation::Mount(MountChange::New { at: at.into() });
-    check(&p, &Links::default(), &[
-        (new("/a/b/c"), BLOCK),
-        (new("/a/b"), BLOCK),
-        (new("/a"), BLOCK),
-        (new("/a/b/c/d"), ALLOW),
-        (new("/d/x/y"), BLOCK),
-        (new("/mnt"), ALLOW),
-        (Operation::Mount(MountChange::Rearrange), BLOCK),
-        (Operation::Mount(MountChange::PivotRoot), BLOCK),
-        (Operation::Mount(MountChange::UnmountOwn), ALLOW),
-        (Operation::Mount(MountChange::UnmountForeign), BLOCK),
-    ]);
+    check(
+        &p,
+        &Links::default(),
+        &[
+            (new("/a/b/c"), BLOCK),
+            (new("/a/b"), BLOCK),
+            (new("/a"), BLOCK),
+            (new("/a/b/c/d"), ALLOW),
+            (new("/d/x/y"), BLOCK),
+            (new("/mnt"), ALLOW),
+            (Operation::Mount(MountChange::Rearrange), BLOCK),
+            (Operation::Mount(MountChange::PivotRoot), BLOCK),
+            (Operation::Mount(MountChange::UnmountOwn), ALLOW),
+            (Operation::Mount(MountChange::UnmountForeign), BLOCK),
+        ],
+    );
     check(&[], &Links::default(), &[(Operation::Mount(MountChange::Rearrange), ALLOW)]);
     let lifted = Workload { allow_mounts: true, ..Workload::run() };
     let rearrange = by_main(Operation::Mount(MountChange::Rearrange));
@@ -436,7 +470,11 @@ fn meaning_5_tree_integrity() {
     let moved = |from: &str| Operation::MoveDirectory { object: object(from) };
     let links = Links::default();
     let p = |rule: FileRule| [files(&[rule])];
-    check(&p(file(Action::Block, path("/a/b/c"))), &links, &[(moved("/a"), BLOCK), (moved("/a/b/c"), ALLOW), (moved("/b"), ALLOW)]);
+    check(
+        &p(file(Action::Block, path("/a/b/c"))),
+        &links,
+        &[(moved("/a"), BLOCK), (moved("/a/b/c"), ALLOW), (moved("/b"), ALLOW)],
+    );
     check(&p(file(Action::Block, dir("/a/b/", false))), &links, &[(moved("/a/b"), BLOCK), (moved("/a/b/c"), ALLOW)]);
     check(&p(file(Action::Block, dir("/a/b/", true))), &links, &[(moved("/a/b/c"), BLOCK)]);
     check(&p(file(Action::Block, glob("/a/*/c"))), &links, &[(moved("/a/x"), BLOCK), (moved("/a/x/c"), ALLOW)]);

@@ -1,7 +1,9 @@
 //! The oracle on the policies that Palisade was asked to enforce (meaning 7): their verdicts may not change.
 
-use palisade_oracle::build::{by_main, capability, dir, exec, file, map, network, numbered, object, path, pattern, policy, process};
 use palisade_oracle::build::{actor, read, socket, write};
+use palisade_oracle::build::{
+    by_main, capability, dir, exec, file, map, network, numbered, object, path, pattern, policy, process,
+};
 use palisade_oracle::{By, Links, judge};
 use palisade_policy::model::{Action, Capability, FileRule, Kind, PathObject, Policy, Protocol, Selector, SelectorTerm};
 use palisade_ruleset::{Access, Operation, Verdict, Workload};
@@ -42,19 +44,23 @@ fn example_policy() {
     p.file = vec![FileRule { read_only: true, ..file(Action::Block, dir("/etc/", false)) }];
     p.network = vec![network(Action::Block, Protocol::Raw)];
     let p = [numbered(p)];
-    check(&p, &merged_usr(), &[
-        (exec("/usr/bin/bash"), BLOCK),
-        (exec("/usr/bin/dash"), ALLOW),
-        (write("/etc/passwd"), BLOCK),
-        (write("/etc/ssl/x"), ALLOW),
-        (read("/etc/passwd"), ALLOW),
-        (socket(INET, RAW, 6), BLOCK),
-        (socket(INET6, RAW, 255), BLOCK),
-        (socket(17, RAW, 768), BLOCK),
-        (socket(17, DGRAM, 768), BLOCK),
-        (socket(16, RAW, 0), ALLOW),
-        (socket(INET, STREAM, 6), ALLOW),
-    ]);
+    check(
+        &p,
+        &merged_usr(),
+        &[
+            (exec("/usr/bin/bash"), BLOCK),
+            (exec("/usr/bin/dash"), ALLOW),
+            (write("/etc/passwd"), BLOCK),
+            (write("/etc/ssl/x"), ALLOW),
+            (read("/etc/passwd"), ALLOW),
+            (socket(INET, RAW, 6), BLOCK),
+            (socket(INET6, RAW, 255), BLOCK),
+            (socket(17, RAW, 768), BLOCK),
+            (socket(17, DGRAM, 768), BLOCK),
+            (socket(16, RAW, 0), ALLOW),
+            (socket(INET, STREAM, 6), ALLOW),
+        ],
+    );
     check(&p, &Links::default(), &[(exec("/bin/bash"), BLOCK), (exec("/usr/bin/bash"), ALLOW)]);
 }
 
@@ -75,27 +81,31 @@ fn nodejs_minimal() {
     ];
     p.network =
         vec![network(Action::Allow, Protocol::Tcp), network(Action::Allow, Protocol::Udp), network(Action::Block, Protocol::Raw)];
-    check(&[numbered(p)], &merged_usr(), &[
-        (exec("/usr/local/bin/node"), ALLOW),
-        (map("/usr/lib/x86_64-linux-gnu/libc.so.6"), ALLOW),
-        (read("/usr/lib/x86_64-linux-gnu/libc.so.6"), ALLOW),
-        (read("/app/server.js"), ALLOW),
-        (read("/etc/resolv.conf"), ALLOW),
-        (read("/etc/hosts"), ALLOW),
-        (socket(16, RAW, 0), ALLOW),
-        (socket(1, STREAM, 0), ALLOW),
-        (socket(INET, STREAM, 0), ALLOW),
-        (socket(INET6, DGRAM, 17), ALLOW),
-        (exec("/usr/bin/dash"), BLOCK),
-        (exec("/tmp/node"), BLOCK),
-        (write("/app/x"), BLOCK),
-        (write("/etc/passwd"), BLOCK),
-        (read("/etc/shadow"), BLOCK),
-        (write("/tmp/d/x"), BLOCK),
-        (socket(INET, RAW, 1), BLOCK),
-        (write("/tmp/x"), ALLOW),
-        (write("/dev/null"), ALLOW),
-    ]);
+    check(
+        &[numbered(p)],
+        &merged_usr(),
+        &[
+            (exec("/usr/local/bin/node"), ALLOW),
+            (map("/usr/lib/x86_64-linux-gnu/libc.so.6"), ALLOW),
+            (read("/usr/lib/x86_64-linux-gnu/libc.so.6"), ALLOW),
+            (read("/app/server.js"), ALLOW),
+            (read("/etc/resolv.conf"), ALLOW),
+            (read("/etc/hosts"), ALLOW),
+            (socket(16, RAW, 0), ALLOW),
+            (socket(1, STREAM, 0), ALLOW),
+            (socket(INET, STREAM, 0), ALLOW),
+            (socket(INET6, DGRAM, 17), ALLOW),
+            (exec("/usr/bin/dash"), BLOCK),
+            (exec("/tmp/node"), BLOCK),
+            (write("/app/x"), BLOCK),
+            (write("/etc/passwd"), BLOCK),
+            (read("/etc/shadow"), BLOCK),
+            (write("/tmp/d/x"), BLOCK),
+            (socket(INET, RAW, 1), BLOCK),
+            (write("/tmp/x"), ALLOW),
+            (write("/dev/null"), ALLOW),
+        ],
+    );
 }
 
 #[test]
@@ -115,18 +125,22 @@ fn postgres_hardened() {
     let bind = Capability::from_name("net_bind_service").unwrap();
     p.capabilities = vec![capability(Action::Block, bind)];
     let p = [numbered(p)];
-    check(&p, &merged_usr(), &[
-        (exec("/usr/lib/postgresql/15/bin/postgres"), ALLOW),
-        (exec("/usr/bin/psql"), BLOCK),
-        (exec("/usr/bin/dash"), BLOCK),
-        (write("/run/postgresql/s"), ALLOW),
-        (write("/etc/postgresql/15/main/postgresql.conf"), BLOCK),
-        (read("/etc/postgresql/15/main/postgresql.conf"), ALLOW),
-        (write("/dev/shm/x"), BLOCK),
-        (read("/usr/share/postgresql/15/timezonesets/Default"), BLOCK),
-        (Operation::Capability { number: bind.number() }, BLOCK),
-        (Operation::Capability { number: 0 }, ALLOW),
-    ]);
+    check(
+        &p,
+        &merged_usr(),
+        &[
+            (exec("/usr/lib/postgresql/15/bin/postgres"), ALLOW),
+            (exec("/usr/bin/psql"), BLOCK),
+            (exec("/usr/bin/dash"), BLOCK),
+            (write("/run/postgresql/s"), ALLOW),
+            (write("/etc/postgresql/15/main/postgresql.conf"), BLOCK),
+            (read("/etc/postgresql/15/main/postgresql.conf"), ALLOW),
+            (write("/dev/shm/x"), BLOCK),
+            (read("/usr/share/postgresql/15/timezonesets/Default"), BLOCK),
+            (Operation::Capability { number: bind.number() }, BLOCK),
+            (Operation::Capability { number: 0 }, ALLOW),
+        ],
+    );
     check(&p, &Links::default(), &[(write("/var/run/postgresql/s"), ALLOW), (write("/run/postgresql/s"), BLOCK)]);
 }
 
@@ -161,12 +175,16 @@ fn protect_service_account_tokens() {
     let mut p = policy(Kind::Cluster, "protect-service-account-tokens");
     p.file = vec![file(Action::Block, dir("/var/run/secrets/kubernetes.io/serviceaccount/", true))];
     let p = [numbered(p)];
-    check(&p, &merged_usr(), &[
-        (read("/run/secrets/kubernetes.io/serviceaccount/..2024_01/token"), BLOCK),
-        (read("/run/secrets/kubernetes.io/serviceaccount/..2024_01/ca.crt"), BLOCK),
-        (read("/run/secrets/other"), ALLOW),
-        (Operation::MoveDirectory { object: object("/run/secrets") }, BLOCK),
-    ]);
+    check(
+        &p,
+        &merged_usr(),
+        &[
+            (read("/run/secrets/kubernetes.io/serviceaccount/..2024_01/token"), BLOCK),
+            (read("/run/secrets/kubernetes.io/serviceaccount/..2024_01/ca.crt"), BLOCK),
+            (read("/run/secrets/other"), ALLOW),
+            (Operation::MoveDirectory { object: object("/run/secrets") }, BLOCK),
+        ],
+    );
     check(&p, &Links::default(), &[(read("/var/run/secrets/kubernetes.io/serviceaccount/token"), BLOCK)]);
 }
 
@@ -179,23 +197,27 @@ fn frontend_network_policy() {
         network(Action::Block, Protocol::Icmp),
         network(Action::Block, Protocol::Raw),
     ];
-    check(&[numbered(p)], &Links::default(), &[
-        (socket(INET, STREAM, 6), ALLOW),
-        (socket(INET6, STREAM, 262), ALLOW),
-        (socket(INET, DGRAM, 0), ALLOW),
-        (socket(INET, DGRAM, 136), ALLOW),
-        (socket(1, DGRAM, 0), ALLOW),
-        (socket(16, RAW, 0), ALLOW),
-        (socket(INET, DGRAM, 1), BLOCK),
-        (socket(INET, RAW, 1), BLOCK),
-        (socket(INET, RAW, 6), BLOCK),
-        (socket(17, RAW, 0), BLOCK),
-        (socket(INET, STREAM, 132), BLOCK),
-        (socket(INET6, 5, 0), BLOCK),
-        (socket(38, 5, 0), BLOCK),
-        (socket(40, STREAM, 0), BLOCK),
-        (socket(16, RAW, 15), BLOCK),
-    ]);
+    check(
+        &[numbered(p)],
+        &Links::default(),
+        &[
+            (socket(INET, STREAM, 6), ALLOW),
+            (socket(INET6, STREAM, 262), ALLOW),
+            (socket(INET, DGRAM, 0), ALLOW),
+            (socket(INET, DGRAM, 136), ALLOW),
+            (socket(1, DGRAM, 0), ALLOW),
+            (socket(16, RAW, 0), ALLOW),
+            (socket(INET, DGRAM, 1), BLOCK),
+            (socket(INET, RAW, 1), BLOCK),
+            (socket(INET, RAW, 6), BLOCK),
+            (socket(17, RAW, 0), BLOCK),
+            (socket(INET, STREAM, 132), BLOCK),
+            (socket(INET6, 5, 0), BLOCK),
+            (socket(38, 5, 0), BLOCK),
+            (socket(40, STREAM, 0), BLOCK),
+            (socket(16, RAW, 15), BLOCK),
+        ],
+    );
 }
 
 #[test]
@@ -216,26 +238,34 @@ fn web_app_audit_and_hardened() {
     ];
     let hardened = numbered(hardened);
 
-    check(std::slice::from_ref(&audit), &merged_usr(), &[
-        (exec("/usr/bin/dash"), AUDIT),
-        (exec("/usr/bin/bash"), AUDIT),
-        (exec("/usr/bin/wget"), AUDIT),
-        (exec("/usr/bin/id"), ALLOW),
-        (read("/etc/shadow"), AUDIT),
-        (write("/tmp/x"), ALLOW),
-    ]);
+    check(
+        std::slice::from_ref(&audit),
+        &merged_usr(),
+        &[
+            (exec("/usr/bin/dash"), AUDIT),
+            (exec("/usr/bin/bash"), AUDIT),
+            (exec("/usr/bin/wget"), AUDIT),
+            (exec("/usr/bin/id"), ALLOW),
+            (read("/etc/shadow"), AUDIT),
+            (write("/tmp/x"), ALLOW),
+        ],
+    );
     for (policies, etc) in [(vec![hardened.clone()], ALLOW), (vec![audit, hardened], AUDIT)] {
-        check(&policies, &merged_usr(), &[
-            (read("/usr/share/nginx/html/index.html"), ALLOW),
-            (write("/var/log/nginx/access.log"), ALLOW),
-            (read("/etc/nginx/nginx.conf"), etc),
-            (write("/run/nginx.pid"), BLOCK),
-            (exec("/usr/bin/dash"), BLOCK),
-            (exec("/usr/bin/wget"), BLOCK),
-            (exec("/usr/bin/cat"), BLOCK),
-            (exec("/usr/bin/curl"), BLOCK),
-            (read("/etc/shadow"), BLOCK),
-        ]);
+        check(
+            &policies,
+            &merged_usr(),
+            &[
+                (read("/usr/share/nginx/html/index.html"), ALLOW),
+                (write("/var/log/nginx/access.log"), ALLOW),
+                (read("/etc/nginx/nginx.conf"), etc),
+                (write("/run/nginx.pid"), BLOCK),
+                (exec("/usr/bin/dash"), BLOCK),
+                (exec("/usr/bin/wget"), BLOCK),
+                (exec("/usr/bin/cat"), BLOCK),
+                (exec("/usr/bin/curl"), BLOCK),
+                (read("/etc/shadow"), BLOCK),
+            ],
+        );
         let nginx = Access { actor: actor("/usr/sbin/nginx"), operation: read("/etc/shadow") };
         assert_eq!(judge(&policies, &Workload::run(), &merged_usr(), &nginx).by, By::DefaultPosture);
     }
@@ -247,10 +277,14 @@ fn checkout_service_lockdown() {
     p.process = vec![process(Action::Allow, path("/usr/local/bin/node")), process(Action::Block, dir("/", true))];
     p.file = vec![file(Action::Allow, dir("/app/", true)), file(Action::Allow, dir("/tmp/", false))];
     p.network = vec![network(Action::Allow, Protocol::Tcp), network(Action::Allow, Protocol::Udp)];
-    check(&[numbered(p)], &Links::default(), &[
-        (exec("/usr/local/bin/node"), ALLOW),
-        (exec("/tmp/xmrig"), BLOCK),
-        (write("/var/tmp/.cache/miner.conf"), BLOCK),
-        (socket(INET, STREAM, 6), ALLOW),
-    ]);
+    check(
+        &[numbered(p)],
+        &Links::default(),
+        &[
+            (exec("/usr/local/bin/node"), ALLOW),
+            (exec("/tmp/xmrig"), BLOCK),
+            (write("/var/tmp/.cache/miner.conf"), BLOCK),
+            (socket(INET, STREAM, 6), ALLOW),
+        ],
+    );
 }

@@ -46,7 +46,10 @@ fn tables_decide_what_decide_decides() {
             compared += 1;
             let shown = || {
                 let Scene { policies, workload, links } = scene.clone();
-                format!("decided {decided:?}\nwalked {walked:?}\n{}", show::case(&Case { policies, workload, links, access: access.clone() }))
+                format!(
+                    "decided {decided:?}\nwalked {walked:?}\n{}",
+                    show::case(&Case { policies, workload, links, access: access.clone() })
+                )
             };
             let shadowed = decided.verdict != Verdict::Block && decided.shadow.is_some_and(|(v, _)| v == Verdict::Block);
             assert_eq!(walked.would_block, shadowed, "{}", shown());
@@ -59,7 +62,9 @@ fn tables_decide_what_decide_decides() {
             }
         }
     }
-    println!("{compared} compared, {refused} rule sets refused, {overflowed} script chains beyond the limit, {composed} with several automata");
+    println!(
+        "{compared} compared, {refused} rule sets refused, {overflowed} script chains beyond the limit, {composed} with several automata"
+    );
     assert!(compared > rounds / 2, "too few comparisons");
     assert!(composed > 0);
 }
@@ -69,7 +74,9 @@ fn has_listed_arguments(rules: &RuleSet, access: &Access) -> bool {
     let mut bare = access.clone();
     match &mut bare.operation {
         Operation::Exec { arguments, .. } => *arguments = None,
-        Operation::MapExec { .. } | Operation::File { .. } | Operation::MoveDirectory { .. } | Operation::Socket { .. } => return false,
+        Operation::MapExec { .. } | Operation::File { .. } | Operation::MoveDirectory { .. } | Operation::Socket { .. } => {
+            return false;
+        }
         Operation::Capability { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => return false,
     }
     let (with, without) = (decide(rules, access), decide(rules, &bare));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use palisade_system_tests::corpus::Corpus;
-use palisade_system_tests::runner::{Enforcer, Options, Unprotected, run};
+use palisade_system_tests::runner::{Bpf, Enforcer, Options, Unprotected, run};
 
 /// Tries the decisions corpus with real system calls, and reports what differs.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ struct Arguments {
 enum Backend {
     /// No protection: every access must go as without policy.
     None,
+    /// Palisade's LSM programs.
+    Bpf,
 }
 
 fn main() -> Result<ExitCode> {
@@ -41,6 +43,7 @@ fn main() -> Result<ExitCode> {
     let corpus = Corpus::load(&corpus)?;
     let mut enforcer: Box<dyn Enforcer> = match backend {
         Backend::None => Box::new(Unprotected),
+        Backend::Bpf => Box::new(Bpf::new()?),
     };
     let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filter })?;
     println!("{report}");

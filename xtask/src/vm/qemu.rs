@@ -74,8 +74,9 @@ impl Machine<'_> {
         let Self { lsm, append, icount, .. } = self;
         let mut line = format!("console=ttyS0 panic=-1 oops=panic quiet lsm={lsm}");
         if *icount {
-            // Where things lie decides which paths allocators take.
-            line.push_str(" nokaslr norandmaps");
+            // Where things lie decides which paths allocators take; the kernel's
+            // tests of its ciphers would share the processor with the command.
+            line.push_str(" nokaslr norandmaps cryptomgr.notests=1");
         }
         if !append.is_empty() {
             line.push(' ');
@@ -167,7 +168,7 @@ mod tests {
         let line = line(&Machine { icount: true, append: "debug", ..machine() });
         assert!(line.contains("-accel tcg,thread=single -icount shift=0,sleep=off"), "{line}");
         assert!(line.contains("-smp 1 ") && !line.contains("-smp 2"), "{line}");
-        assert!(line.contains("lsm=landlock,bpf nokaslr norandmaps debug -drive"), "{line}");
+        assert!(line.contains("lsm=landlock,bpf nokaslr norandmaps cryptomgr.notests=1 debug -drive"), "{line}");
     }
 
     #[test]

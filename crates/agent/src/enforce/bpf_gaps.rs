@@ -1,6 +1,6 @@
 //! What the BPF back end does not carry out as `meaning` says.
 
-use palisade_ruleset::{Rule, RuleBody, RuleSet};
+use palisade_ruleset::{Rule, RuleBody, RuleId, RuleSet};
 
 use super::Gap;
 
@@ -34,12 +34,47 @@ pub const BPF_GAPS: &[BpfGap] = &[
 /// The gaps of a rule set under the BPF back end.
 #[must_use]
 pub fn bpf_gaps(rules: &RuleSet) -> Vec<Gap> {
-    let mut gaps = Vec::new();
+    let mut gaps: Vec<Gap> = rules.multi_call().iter().map(|(rule, file)| multi_call(*rule, file)).collect();
     for rule in rules.rules() {
         let met = BPF_GAPS.iter().filter(|gap| (gap.concerns)(rule));
         gaps.extend(met.map(|gap| Gap { rule: Some(rule.id), name: gap.name, text: gap.text.to_owned() }));
     }
     gaps
+}
+
+/// What the back end does not carry out yet, whatever the policies say: name and what holds instead.
+const INHERENT: &[(&str, &str)] = &[
+    (
+        "mount-integrity",
+        "a process that may mount (root, or anybody in a user namespace of its own) can change what paths mean; a Block of \
+         the capability sys_admin keeps it from that",
+    ),
+    ("source", "a task may attach (ptrace, /proc/PID/mem) to one whose program a sourced Allow trusts"),
+    ("device", "block devices are opened like other files, without an Allow that names them under /dev"),
+    ("self", "kernel.ftrace_enabled can be switched off by root, which switches enforcement off"),
+    (
+        "socket-operations",
+        "sockets are judged when they are created: those passed or inherited can be used, and connect, bind, listen and \
+         accept are not judged again",
+    ),
+    ("open-descriptors", "what was opened before the policy held can be used further"),
+    (
+        "late-links",
+        "links are resolved when the run starts: a Block by a name that becomes a link later holds for that name alone",
+    ),
+];
+
+/// What the back end does not carry out yet, whatever the policies say.
+#[must_use]
+pub fn bpf_inherent() -> Vec<Gap> {
+    INHERENT.iter().map(|(name, text)| Gap { rule: None, name, text: (*text).to_owned() }).collect()
+}
+
+fn multi_call(rule: RuleId, file: &[u8]) -> Gap {
+    let file = String::from_utf8_lossy(file);
+    let text =
+        format!("{file} is a multi-call binary: invoked by another name it passes this rule; a rule that names {file} does not");
+    Gap { rule: Some(rule), name: "multi-call", text }
 }
 
 fn has_allowed_args(rule: &Rule) -> bool {

@@ -10,7 +10,7 @@ use std::fmt;
 use palisade_ruleset::RuleId;
 use serde::{Deserialize, Serialize};
 
-pub use bpf_gaps::{BPF_GAPS, bpf_gaps};
+pub use bpf_gaps::{BPF_GAPS, bpf_gaps, bpf_inherent};
 
 /// What carries verdicts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

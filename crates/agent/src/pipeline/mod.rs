@@ -111,13 +111,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`PipelineError`].
-    pub fn start(
-        maps: &Arc<Maps>,
-        home: &Home,
-        label: u32,
-        enricher: Enricher,
-        sink: Sink,
-    ) -> Result<Self, PipelineError> {
+    pub fn start(maps: &Arc<Maps>, home: &Home, label: u32, enricher: Enricher, sink: Sink) -> Result<Self, PipelineError> {
         let reader = Reader::new(&maps.events)?;
         let path = home.socket_of(label);
         let inbox = Inbox::listen(&path, Arc::clone(maps));

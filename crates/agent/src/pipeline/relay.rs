@@ -1,27 +1,27 @@
 //! Passing records on between the runs of a machine: a SEQPACKET socket for each label, one message for each letter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use palisade_bpf::abi::Event;
 use palisade_bpf::maps::Maps;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_send_buffer_size_force, socket_peercred};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recv,
-    send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recv, send,
+    socket_with,
 };
 
 use crate::home::Home;
 
 /// What a socket holds: some 10,000 records of 400 bytes with the kernel's overhead.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
-/// How long a label without a listener is not tried again.
-const RETRY: Duration = Duration::from_millis(500);
+/// Tables remembered as nobody's at most.
+const SILENT_MAX: usize = 1024;
 /// The largest message: the kind, a record, and the ring's rounding up to 8.
 const MESSAGE_MAX: usize = 1 + Event::MAX_BYTES + 8;
 /// Letters taken at once.
@@ -55,8 +55,8 @@ pub(super) struct Inbox {
 pub(super) struct Outbox {
     home: Home,
     peers: HashMap<u32, Peer>,
-    /// Labels that nobody listens for, and since when: their palisade was killed.
-    silent: HashMap<u32, Instant>,
+    /// Tables (their ids are never used again, labels are) that nobody listens for: their palisade was killed.
+    silent: HashSet<u32>,
 }
 
 /// The peer has ended.
@@ -155,26 +155,31 @@ fn take(peer: &OwnedFd, buffer: &mut Vec<u8>, letters: &mut Vec<Letter>) -> bool
 
 impl Outbox {
     pub(super) fn new(home: Home) -> Self {
-        Self { home, peers: HashMap::new(), silent: HashMap::new() }
+        Self { home, peers: HashMap::new(), silent: HashSet::new() }
     }
 
     /// Sends a record to the run of a label, without waiting. Nobody there: the record is nobody's. No room: counted,
     /// and told when there is room again.
     pub(super) fn send(&mut self, label: u32, record: &[u8]) {
-        if !self.peers.contains_key(&label) && !self.connect(label) {
+        let table = Event::table_of(record).unwrap_or(0);
+        if self.silent.contains(&table) {
             return;
         }
-        let Some(peer) = self.peers.get_mut(&label) else { return };
-        let sent = match peer.tell_losses() {
-            Ok(true) => post(&peer.socket, RECORD, record),
-            other => other,
-        };
-        match sent {
-            Ok(true) => {}
-            Ok(false) => peer.socket_lost += 1,
-            Err(Gone) => {
-                self.peers.remove(&label);
+        if self.peers.get_mut(&label).is_some_and(|peer| peer.send(record).is_ok()) {
+            return;
+        }
+        // None yet; or that of an earlier run which had the label and has ended.
+        self.peers.remove(&label);
+        let Ok(socket) = open(&self.home.socket_of(label)) else {
+            if self.silent.len() >= SILENT_MAX {
+                self.silent.clear();
             }
+            self.silent.insert(table);
+            return;
+        };
+        let mut peer = Peer { socket, ring_lost: 0, socket_lost: 0 };
+        if peer.send(record).is_ok() {
+            self.peers.insert(label, peer);
         }
     }
 
@@ -187,28 +192,19 @@ impl Outbox {
     pub(super) fn flush(&mut self) {
         self.peers.retain(|_, peer| peer.tell_losses().is_ok());
     }
-
-    fn connect(&mut self, label: u32) -> bool {
-        if self.silent.get(&label).is_some_and(|since| since.elapsed() < RETRY) {
-            return false;
-        }
-        match open(&self.home.socket_of(label)) {
-            Ok(socket) => {
-                self.silent.remove(&label);
-                self.peers.insert(label, Peer { socket, ring_lost: 0, socket_lost: 0 });
-                true
-            }
-            Err(_) => {
-                self.silent.insert(label, Instant::now());
-                false
-            }
-        }
-    }
 }
 
 // === impl Peer ===
 
 impl Peer {
+    /// Sends a record, or counts it where there is no room.
+    fn send(&mut self, record: &[u8]) -> Result<(), Gone> {
+        if !(self.tell_losses()? && post(&self.socket, RECORD, record)?) {
+            self.socket_lost += 1;
+        }
+        Ok(())
+    }
+
     /// Whether there was room to tell all losses.
     fn tell_losses(&mut self) -> Result<bool, Gone> {
         for (kind, count) in [(RING_LOSS, &mut self.ring_lost), (SOCKET_LOSS, &mut self.socket_lost)] {

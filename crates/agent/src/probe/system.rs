@@ -25,7 +25,8 @@ pub(super) fn kernel() -> ProbeLine {
         Some(v) if v >= FLOOR_KERNEL => State::Partial,
         Some(_) | None => State::No,
     };
-    let wanted = if state == State::Yes { String::new() } else { "; 6.1 and later are fully supported, 5.15 is the floor".to_owned() };
+    let wanted =
+        if state == State::Yes { String::new() } else { "; 6.1 and later are fully supported, 5.15 is the floor".to_owned() };
     ProbeLine::new("kernel", state, "uname", format!("{found}{wanted}"))
 }
 
@@ -88,8 +89,12 @@ pub(super) fn ftrace() -> ProbeLine {
     let proof = format!("read {PATH}");
     match fs::read_to_string(PATH) {
         Ok(text) if text.trim() == "1" => ProbeLine::new("ftrace", State::Yes, proof, "on"),
-        Ok(_) => ProbeLine::new("ftrace", State::No, proof, "off: LSM and fentry programs do not run; set kernel.ftrace_enabled=1"),
-        Err(e) => ProbeLine::new("ftrace", State::No, proof, format!("{e}: this kernel has no function tracer to hang programs on")),
+        Ok(_) => {
+            ProbeLine::new("ftrace", State::No, proof, "off: LSM and fentry programs do not run; set kernel.ftrace_enabled=1")
+        }
+        Err(e) => {
+            ProbeLine::new("ftrace", State::No, proof, format!("{e}: this kernel has no function tracer to hang programs on"))
+        }
     }
 }
 
@@ -99,7 +104,12 @@ pub(super) fn apparmor() -> ProbeLine {
     let proof = format!("read {PATH}; not proven by loading a profile");
     match fs::read_to_string(PATH) {
         Ok(text) if text.trim() == "Y" => ProbeLine::new("apparmor-present", State::Yes, proof, "enabled"),
-        Ok(_) => ProbeLine::new("apparmor-present", State::No, proof, "built in but not enabled: add `apparmor` to the lsm= boot parameter"),
+        Ok(_) => ProbeLine::new(
+            "apparmor-present",
+            State::No,
+            proof,
+            "built in but not enabled: add `apparmor` to the lsm= boot parameter",
+        ),
         Err(_) => ProbeLine::new("apparmor-present", State::No, proof, "not built into this kernel (CONFIG_SECURITY_APPARMOR)"),
     }
 }
@@ -112,7 +122,9 @@ pub(super) fn selinux() -> ProbeLine {
     match (fs::read_to_string(PATH), active) {
         (Ok(text), _) if text.trim() == "1" => ProbeLine::new("selinux-present", State::Yes, proof, "enforcing"),
         (Ok(_), _) => ProbeLine::new("selinux-present", State::Partial, proof, "permissive"),
-        (Err(_), true) => ProbeLine::new("selinux-present", State::Partial, proof, "active, but selinuxfs is not mounted at /sys/fs/selinux"),
+        (Err(_), true) => {
+            ProbeLine::new("selinux-present", State::Partial, proof, "active, but selinuxfs is not mounted at /sys/fs/selinux")
+        }
         (Err(_), false) => ProbeLine::new("selinux-present", State::No, proof, "not active in this kernel"),
     }
 }

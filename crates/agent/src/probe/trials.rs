@@ -33,7 +33,12 @@ pub(super) fn landlock() -> ProbeLine {
             return ProbeLine::new(NAME, State::No, "asked the kernel for its version", reason);
         }
         KernelLandlock::NotImplemented => {
-            return ProbeLine::new(NAME, State::No, "asked the kernel for its version", "not built into this kernel (CONFIG_SECURITY_LANDLOCK, Linux 5.13)");
+            return ProbeLine::new(
+                NAME,
+                State::No,
+                "asked the kernel for its version",
+                "not built into this kernel (CONFIG_SECURITY_LANDLOCK, Linux 5.13)",
+            );
         }
     };
     let plan = Plan {
@@ -97,7 +102,9 @@ pub(super) fn cgroup_v2() -> ProbeLine {
     let whole = root == Path::new("/sys/fs/cgroup");
     match fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)) {
         Ok(()) if whole => ProbeLine::new(NAME, State::Yes, proof, format!("groups can be made in {place}")),
-        Ok(()) => ProbeLine::new(NAME, State::Yes, proof, format!("groups can be made in {place} (hybrid: v1 controllers beside it)")),
+        Ok(()) => {
+            ProbeLine::new(NAME, State::Yes, proof, format!("groups can be made in {place} (hybrid: v1 controllers beside it)"))
+        }
         Err(e) => ProbeLine::new(NAME, State::Partial, proof, format!("{place} is mounted, but no group can be made there: {e}")),
     }
 }
@@ -111,7 +118,8 @@ fn mount_point(mountinfo: &str, kind: &str) -> Option<PathBuf> {
 
 /// Runs a trial in a thread of its own, whose restrictions end with it: `Ok` holds what the last attempt gave.
 fn in_thread(trial: impl FnOnce() -> Result<io::Result<()>, String> + Send + 'static) -> Result<io::Result<()>, String> {
-    let started = thread::Builder::new().name("palisade-probe".to_owned()).spawn(trial).map_err(|e| format!("start a thread: {e}"))?;
+    let started =
+        thread::Builder::new().name("palisade-probe".to_owned()).spawn(trial).map_err(|e| format!("start a thread: {e}"))?;
     started.join().unwrap_or_else(|_| Err("the trial panicked".to_owned()))
 }
 
@@ -142,7 +150,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_found_by_type() {
-        let text = "30 23 0:26 / /sys/fs/cgroup/a\\040b rw shared:9 - cgroup2 cgroup2 rw\n31 23 0:27 / /x rw - cgroup cgroup rw\n";
+        let text =
+            "30 23 0:26 / /sys/fs/cgroup/a\\040b rw shared:9 - cgroup2 cgroup2 rw\n31 23 0:27 / /x rw - cgroup cgroup rw\n";
         assert_eq!(mount_point(text, "cgroup2"), Some(PathBuf::from("/sys/fs/cgroup/a b")));
         assert_eq!(mount_point(text, "ext4"), None);
     }

@@ -8,14 +8,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use palisade_bpf::load::LoadError;
 use palisade_ruleset::{RuleId, RuleSet};
 
 use super::{Choice, Refused, RunError, RunOptions, command};
 use crate::cgroup::Cgroup;
 use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
-use crate::enforce::table::Table;
 use crate::enforce::landlock::{self, KernelLandlock, Plan, PlanOptions, RealView, Weight};
-use crate::enforce::{Backend, Coverage, Gap, bpf_gaps};
+use crate::enforce::table::Table;
+use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
 use crate::pipeline::{Enricher, Legends, Pipeline, PipelineError, Sink};
 
 /// An armed back end.
@@ -38,6 +39,7 @@ pub(super) struct BpfConfinement {
     enforcer: BpfEnforcer,
     workload: ProtectedWorkload,
     coverage: Coverage,
+    inherent: Vec<Gap>,
     legends: Legends,
 }
 
@@ -69,8 +71,9 @@ impl Confinement {
     /// What the back end never does, whatever the policies say.
     pub(super) fn inherent(&self) -> &[Gap] {
         match self {
+            Self::Bpf(bpf) => &bpf.inherent,
             Self::Landlock(landlock) => &landlock.inherent,
-            Self::Bpf(_) | Self::Unenforced(_) => &[],
+            Self::Unenforced(_) => &[],
         }
     }
 
@@ -86,7 +89,7 @@ impl Confinement {
     pub(super) fn pipeline(&self, options: &RunOptions, sink: Sink) -> Result<Option<Pipeline>, PipelineError> {
         match self {
             Self::Bpf(bpf) => {
-                let BpfConfinement { enforcer, workload, coverage: _, legends } = &**bpf;
+                let BpfConfinement { enforcer, workload, coverage: _, inherent: _, legends } = &**bpf;
                 let host = Arc::new(options.host.clone());
                 let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
                 Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, enricher, sink).map(Some)
@@ -100,7 +103,7 @@ impl Confinement {
     pub(super) fn release(self) -> Result<Option<Released>, BpfError> {
         match self {
             Self::Bpf(bpf) => {
-                let BpfConfinement { enforcer, workload, coverage: _, legends: _ } = *bpf;
+                let BpfConfinement { enforcer, workload, coverage: _, inherent: _, legends: _ } = *bpf;
                 enforcer.release(workload).map(Some)
             }
             Self::Landlock(LandlockConfinement { plan, .. }) => {
@@ -142,14 +145,13 @@ pub(super) fn arm(
     Err(RunError::NoBackend(refused))
 }
 
-fn arm_bpf(
-    options: &RunOptions,
-    id: &str,
-    cgroup: &Result<Cgroup, String>,
-    rules: &RuleSet,
-) -> Result<Confinement, Stop> {
+fn arm_bpf(options: &RunOptions, id: &str, cgroup: &Result<Cgroup, String>, rules: &RuleSet) -> Result<Confinement, Stop> {
     let coverage = Coverage::of(bpf_gaps(rules));
     strict(options, &coverage)?;
+    if !rustix::process::geteuid().is_root() {
+        // Said first: that no cgroup can be made follows from it.
+        return Err(Stop::Unsupported(LoadError::NotPrivileged.to_string()));
+    }
     let cgroup = cgroup.as_ref().map_err(|reason| Stop::Unsupported(format!("no cgroup for the run: {reason}")))?;
     let mut enforcer = BpfEnforcer::open(id).map_err(|error| match error {
         OpenError::Shared(error) if !error.is_denied() => Stop::Failed(error.into()),
@@ -159,7 +161,9 @@ fn arm_bpf(
     })?;
     let legends = Legends::default();
     match protect(options, &mut enforcer, cgroup, rules, &legends) {
-        Ok(workload) => Ok(Confinement::Bpf(Box::new(BpfConfinement { enforcer, workload, coverage, legends }))),
+        Ok(workload) => {
+            Ok(Confinement::Bpf(Box::new(BpfConfinement { enforcer, workload, coverage, inherent: bpf_inherent(), legends })))
+        }
         Err(error) => {
             drop(enforcer.leave()); // the error at hand matters more; the next palisade cleans up
             Err(Stop::Failed(error))

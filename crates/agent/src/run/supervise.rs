@@ -103,11 +103,7 @@ fn begin(
     let sink = Box::new(move |record| queue.try_send(Input::Record(record)).is_ok());
     let pipeline = confinement.pipeline(options, sink)?;
     tell(Notice::Started(started.clone()));
-    let entry = Entry {
-        procs: cgroup.map(Cgroup::procs),
-        plan: confinement.plan(),
-        command: options.command.clone(),
-    };
+    let entry = Entry { procs: cgroup.map(Cgroup::procs), plan: confinement.plan(), command: options.command.clone() };
     let mut signals = Signals::new(command::handled_signals()).map_err(RunError::Follow)?;
     let (child, target) = command::start(&entry).map_err(RunError::Spawn)?;
     let handle = signals.handle();

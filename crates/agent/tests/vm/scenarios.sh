@@ -38,6 +38,7 @@ has_not() { ! grep -q -- "$2" "$1" || { sed 's/^/  /' "$1"; false; }; }
 wait_for() { # FILE PATTERN
 	for _ in $(seq 1200); do
 		grep -q -- "$2" "$1" 2>/dev/null && return 0
+		grep -q "^error" "$1" 2>/dev/null && break
 		sleep 0.1
 	done
 	echo "  waited in vain for '$2' in $1:"
@@ -68,6 +69,7 @@ run() { $MINIRUN --enforcer bpf "$@"; }
 $MINIRUN --enforcer bpf -- sleep 100000 2>$WORK/holder &
 holder=$!
 check "the programs load and a run starts" wait_for $WORK/holder "^started"
+[ $failed = 0 ] || exit 1
 
 basic() {
 	run --policy $WORK/1.yaml -- sh -c 'cat /denied/2; cat /denied/1; exit 7' >$WORK/out 2>$WORK/err
@@ -94,7 +96,7 @@ audit() {
 
 # A process that leaves its cgroup keeps its label.
 outside() {
-	run --policy $WORK/1.yaml -- sh -c "(echo 0 >$CGROUPS/cgroup.procs; exec sh -c 'touch $WORK/left; while sleep 0.2; do cat /denied/1; done') >$WORK/out 2>/dev/null & while [ ! -e $WORK/left ]; do sleep 0.1; done" 2>$WORK/err
+	run --policy $WORK/1.yaml -- sh -c "(echo 0 >$CGROUPS/cgroup.procs; exec sh -c 'touch $WORK/left; while sleep 0.2; do cat /denied/1; done') >$WORK/out 2>/dev/null & while [ ! -e $WORK/left ]; do sleep 0.1; done 2>/dev/null" 2>$WORK/err
 	check "the run ends when its cgroup is empty" has $WORK/err "released=Some(StillHeld)"
 	sleep 1
 	check "who left is still denied" empty $WORK/out
@@ -157,7 +159,7 @@ killed() {
 many() {
 	pids=
 	for i in $(seq 20); do
-		run --policy $WORK/$i.yaml -- sh -c "for j in \$(seq 20); do cat /denied/\$j; done; exit $i" >$WORK/out$i 2>$WORK/err$i &
+		run --policy $WORK/$i.yaml -- sh -c "exec 2>/dev/null; for j in \$(seq 20); do cat /denied/\$j; done; exit $i" >$WORK/out$i 2>$WORK/err$i &
 		pids="$pids $i:$!"
 	done
 	good=0
@@ -180,9 +182,9 @@ many() {
 
 flood() {
 	count=5000
-	run --policy $WORK/1.yaml -- sh -c "i=0; while [ \$i -lt $count ]; do : </denied/1; i=\$((i+1)); done" 2>$WORK/err
-	told=$(sed -n 's/^event .* x\([0-9]*\)$/\1/p' $WORK/err | paste -sd+ | { read sum; echo $((sum)); })
-	lost=$(sed -n 's/^loss \([0-9]*\) .*/\1/p' $WORK/err | paste -sd+ | { read sum; echo $((sum + 0)); })
+	run --policy $WORK/1.yaml -- sh -c "i=0; while [ \$i -lt $count ]; do true </denied/1; i=\$((i+1)); done 2>/dev/null" 2>$WORK/err
+	told=$(sed -n 's/^event .* x\([0-9]*\)$/\1/p' $WORK/err | paste -sd+ | { read -r sum; echo $((${sum:-0})); })
+	lost=$(sed -n 's/^loss \([0-9]*\) .*/\1/p' $WORK/err | paste -sd+ | { read -r sum; echo $((${sum:-0})); })
 	echo "  $count denials: told $told, lost $lost, in $(grep -c '^event' $WORK/err) lines"
 	check "every denial is told or counted as lost" same $((told + lost)) $count
 }

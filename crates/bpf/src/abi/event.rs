@@ -159,6 +159,13 @@ impl Event {
         Some(u32::from_le_bytes(bytes))
     }
 
+    /// The table that decided a record.
+    #[must_use]
+    pub fn table_of(record: &[u8]) -> Option<u32> {
+        let bytes: [u8; 4] = record.get(64..68)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
     /// The CPU of a record and its number there.
     #[must_use]
     pub fn number_of(record: &[u8]) -> Option<(u32, u64)> {
@@ -372,10 +379,7 @@ impl ObjectKind {
     }
 
     fn from_number(number: u8) -> Result<Self, DecodeError> {
-        Self::ALL
-            .get(usize::from(number))
-            .copied()
-            .ok_or(DecodeError::Number { field: "object_kind", number: number.into() })
+        Self::ALL.get(usize::from(number)).copied().ok_or(DecodeError::Number { field: "object_kind", number: number.into() })
     }
 }
 
@@ -383,10 +387,8 @@ impl ObjectKind {
 
 impl Fields<'_> {
     fn slice(&mut self, length: usize) -> Result<&[u8], DecodeError> {
-        let (head, tail) = self
-            .bytes
-            .split_at_checked(length)
-            .ok_or(DecodeError::Short { have: self.bytes.len(), need: self.need })?;
+        let (head, tail) =
+            self.bytes.split_at_checked(length).ok_or(DecodeError::Short { have: self.bytes.len(), need: self.need })?;
         self.bytes = tail;
         Ok(head)
     }
@@ -499,6 +501,7 @@ mod tests {
         assert!(event.reads && !event.writes && event.terminal);
         assert_eq!(Event::label_of(&record), Some(5));
         assert_eq!(Event::number_of(&record), Some((1, 9)));
+        assert_eq!(Event::table_of(&record), Some(77));
     }
 
     #[test]

@@ -194,6 +194,8 @@ struct pal_task {
 	__u64 root_of;
 	__u64 home;
 	__u64 home_root;
+	__u64 handle;
+	__u64 label_word;
 	__u32 root_seq;
 	__u32 pad;
 };

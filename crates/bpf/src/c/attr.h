@@ -43,7 +43,7 @@ static __always_inline int access_noted(struct access *a, struct dentry *dentry,
 
 	if (!mount) {
 		s->status = PATH_UNRESOLVABLE;
-		return judge(a->index, 0);
+		return judge(a);
 	}
 	bpf_core_read(&super, sizeof(super), &((struct vfsmount *)mount)->mnt_sb);
 	if ((u64)super != expected)
@@ -54,7 +54,7 @@ static __always_inline int access_noted(struct access *a, struct dentry *dentry,
 	if (s->status == PATH_INTERNAL)
 		return 0;
 	access_owner(a, dentry->d_inode, (struct vfsmount *)mount);
-	return judge(a->index, 0);
+	return judge(a);
 }
 
 static __always_inline int change_attribute(struct dentry *dentry, u32 operation)

@@ -28,10 +28,10 @@ int BPF_PROG(pal_exec_begin, struct linux_binprm *bprm)
 }
 
 /*
- * Puts the name by which a multi-call program is invoked behind the path: "//" and the last component of `called`.
- * Reads `called` into s->data. The length of the name, 0 if there is none.
+ * Puts the name by which a multi-call program is invoked behind the path: "//" and the last component of the string
+ * at s->called. Reads that into s->data. The length of the name, 0 if there is none.
  */
-__noinline int exec_invocation(u32 index, u64 called)
+__noinline int exec_invocation(u32 index)
 {
 	struct pal_scratch *s = scratch_at(index);
 	u32 end, len = 0;
@@ -39,7 +39,7 @@ __noinline int exec_invocation(u32 index, u64 called)
 
 	if (!s)
 		return 0;
-	size = bpf_probe_read_kernel_str(s->data, PAL_PATH_MAX, (void *)called);
+	size = bpf_probe_read_kernel_str(s->data, PAL_PATH_MAX, (void *)s->called);
 	if (size <= 1 || size > PAL_PATH_MAX)
 		return 0;
 	end = size - 1;
@@ -90,6 +90,8 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 		}
 		a.s->source = task->stage;
 	}
+	access_owner(&a, bprm->file->f_inode, bprm->file->f_path.mnt);
+	access_owner(&a, bprm->file->f_inode, bprm->file->f_path.mnt);
 	a.s->status = exec_path(&a, bprm->file);
 	if (a.s->status == PATH_INTERNAL) {
 		access_end(&a);
@@ -100,9 +102,11 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 	if (handle_header(a.s->handle) & PAL_TABLE_FOLD)
 		class = table_source(a.s->handle, a.index, a.s->status == PATH_OK ? SOURCE_OF_PATH : SOURCE_UNKNOWN);
 	table_id = a.s->handle;
-	if (a.s->status == PATH_OK)
-		a.s->invoked = exec_invocation(a.index, (u64)bprm->interp);
-	refused = judge(a.index, 0);
+	if (a.s->status == PATH_OK) {
+		a.s->called = (u64)bprm->interp;
+		a.s->invoked = exec_invocation(a.index);
+	}
+	refused = judge(&a);
 	/* A class of a table that went away meanwhile is none of the next one's. */
 	if (class & TABLE_GONE || table_id != (u32)a.s->handle)
 		class = table_source(a.s->handle, a.index, SOURCE_UNKNOWN);
@@ -116,23 +120,18 @@ static __always_inline void exec_set_source(struct pal_task *task, struct file *
 {
 	u64 handle = table_of(task->label, PAL_CLASS_PROCESS), source = TABLE_GONE;
 	struct access a = { .task = task };
-	int index;
 
 	if (handle & (TABLE_GONE | HANDLE_UNUSED) || !(handle_header(handle) & PAL_TABLE_SOURCES))
 		return;
 	/* Without a slot the class stays unset, and the next access finds it again. */
-	index = scratch_take();
-	if (index < 0)
-		return;
-	a.index = index;
-	a.s = scratch_at(index);
+	a.s = scratch_take(&a.index);
 	if (!a.s)
 		return;
 	a.s->handle = handle;
 	if (exec_path(&a, file) == PATH_OK)
-		source = table_source(handle, index, SOURCE_OF_PATH);
+		source = table_source(handle, a.index, SOURCE_OF_PATH);
 	if (source & TABLE_GONE)
-		source = table_source(handle, index, SOURCE_UNKNOWN);
+		source = table_source(handle, a.index, SOURCE_UNKNOWN);
 	if (!(source & TABLE_GONE)) {
 		task->source = source;
 		task->table_id = handle;
@@ -181,11 +180,13 @@ static __always_inline int map_exec(struct file *file)
 		bool loader = task->flags & PAL_TASK_LOADER;
 
 		a.s->operations = loader ? PROCESS_EXEC : PROCESS_MAP;
+		access_owner(&a, file->f_inode, file->f_path.mnt);
+		access_owner(&a, file->f_inode, file->f_path.mnt);
 		a.s->status = path_of(a.s, a.index, task, file->f_path.dentry, file->f_path.mnt);
 		if (a.s->status == PATH_INTERNAL && loader)
 			a.s->status = path_memfd(a.index);
 		if (a.s->status != PATH_INTERNAL)
-			refused = judge(a.index, 0);
+			refused = judge(&a);
 	}
 	access_end(&a);
 	return refused;

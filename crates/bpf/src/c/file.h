@@ -23,10 +23,14 @@ static __always_inline bool is_inner_open(struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(pal_file_open, struct file *file)
 {
-	u32 mode = file->f_mode, flags = file->f_flags, operations = 0;
 	struct access a;
-	int refused;
+	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_OPEN, 0);
+	u32 mode, flags, operations = 0;
 
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	mode = file->f_mode;
+	flags = file->f_flags;
 	if (mode & FMODE_READ)
 		operations |= FILE_READ;
 	if (mode & FMODE_WRITE || flags & (O_TRUNC | O_APPEND))
@@ -34,9 +38,8 @@ int BPF_PROG(pal_file_open, struct file *file)
 	/* open(path, 3): neither mode, for ioctl alone; the kernel asks for both permissions. */
 	if (!operations)
 		operations = FILE_READ | FILE_WRITE;
-	refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_OPEN, operations);
-	if (refused != GO_ON)
-		return answer(refused, EACCES);
+	a.s->operations = operations;
+	a.s->event.access = operations;
 	refused = 0;
 	if (!is_inner_open(file)) {
 		access_owner(&a, file->f_inode, file->f_path.mnt);
@@ -162,22 +165,22 @@ int BPF_PROG(pal_path_link, struct dentry *old, const struct path *dir, struct d
 static __always_inline int rename_end(struct access *a, struct dentry *dentry, struct vfsmount *mount,
 				      struct inode *owned, bool moves)
 {
-	u16 mode = dentry->d_inode->i_mode;
+	struct inode *inode = dentry->d_inode;
 	u64 live;
 
 	access_owner(a, owned, mount);
 	if (access_path(a, dentry, mount))
 		return 1;
-	if (!moves || (mode & S_IFMT) != S_IFDIR || !(handle_class(a->s->handle) & PAL_CLASS_LIVE_DIRS))
+	if (!moves || !inode || (inode->i_mode & S_IFMT) != S_IFDIR || !(handle_class(a->s->handle) & PAL_CLASS_LIVE_DIRS))
 		return 0;
 	/* An event of the first judgement has overwritten s->path. */
 	a->s->status = path_again(a->index);
 	if (a->s->status != PATH_OK)
-		return a->s->status == PATH_UNRESOLVABLE ? judge(a->index, 0) : 0;
+		return a->s->status == PATH_UNRESOLVABLE ? judge(a) : 0;
 	live = table_live(a->s->handle, a->index);
 	/* Gone: another table is in force by now. Its own live bits are asked for by the next rename. */
 	if (live & TABLE_GONE || live & PAL_LIVE)
-		return judge(a->index, PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + 3));
+		return judge_decided(a->index, PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + 3));
 	return 0;
 }
 

@@ -69,18 +69,44 @@ static __always_inline bool has_source(const struct pal_task *task, u64 handle)
 	return task->flags & PAL_TASK_SOURCE_SET && task->table_id == (u32)handle;
 }
 
+/*
+ * The handle of the task's table for a class. That of the file class is noted in the task, with the label's word it
+ * came from: if the table has been exchanged in its slot since, the judging functions notice by its id (TABLE_GONE).
+ * They are not asked where a class is not active, so only handles of active classes are noted.
+ */
+static __always_inline u64 access_handle(struct pal_task *task, u32 class)
+{
+	u32 label = task->label;
+	u64 *word, read, handle;
+
+	if (class != PAL_CLASS_FILE)
+		return table_of(label, class);
+	word = bpf_map_lookup_elem(&pal_labels, &label);
+	if (!word)
+		return TABLE_GONE;
+	read = READ_ONCE(*word);
+	if (task->handle && task->label_word == read)
+		return task->handle;
+	handle = table_of(label, class);
+	task->handle = 0;
+	if (!(handle & (TABLE_GONE | HANDLE_UNUSED)) && handle_class(handle) & PAL_CLASS_ACTIVE) {
+		task->label_word = read;
+		task->handle = handle;
+	}
+	return handle;
+}
+
 static __always_inline int access_begin(struct access *a, u32 class, u32 operation, u32 operations)
 {
 	struct pal_scratch *s;
 	struct pal_task *task;
-	u32 label, flags;
 	u64 handle;
-	int index = task_current(&task);
+	int found = task_current(&task);
+	u32 flags;
 
-	if (index <= 0)
-		return index;
-	label = task->label;
-	handle = table_of(label, class);
+	if (found <= 0)
+		return found;
+	handle = access_handle(task, class);
 	if (handle & TABLE_GONE)
 		return REFUSE;
 	if (handle & HANDLE_UNUSED)
@@ -88,16 +114,12 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 	flags = handle_class(handle);
 	if (!(flags & PAL_CLASS_ACTIVE))
 		return PASS;
-	index = scratch_take();
-	if (index < 0)
-		return handle_audits(handle) ? PASS : REFUSE;
-	s = scratch_at(index);
+	s = scratch_take(&a->index);
 	if (!s)
-		return REFUSE;
+		return handle_audits(handle) ? PASS : REFUSE;
 	a->task = task;
 	a->s = s;
-	a->index = index;
-	s->label = label;
+	s->label = task->label;
 	s->handle = handle;
 	s->class = class;
 	s->operations = operations;
@@ -106,15 +128,11 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 	s->invoked = 0;
 	s->source = 0;
 	s->terminal = 0;
-	s->error = class == PAL_CLASS_CAPABILITY ? EPERM : EACCES;
 	s->event.operation = operation;
 	s->event.access = operations;
-	s->event.family = 0;
-	s->event.type = 0;
-	s->event.protocol = 0;
 	if (flags & PAL_CLASS_SOURCED) {
 		if (!has_source(task, handle))
-			source_refresh(index);
+			source_refresh(a->index);
 		s->source = task->source;
 	}
 	if (flags & PAL_CLASS_PTS) {
@@ -153,7 +171,7 @@ static __always_inline void access_owner(struct access *a, struct inode *inode, 
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 
-	if (!(handle_class(a->s->handle) & PAL_CLASS_OWNER))
+	if (!(handle_class(a->s->handle) & PAL_CLASS_OWNER) || !inode)
 		return;
 	a->s->owner = inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
 }
@@ -162,10 +180,13 @@ static __always_inline void access_owner(struct access *a, struct inode *inode, 
 static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 {
 	u64 handle = table_of(s->label, s->class), dentry = s->start_dentry, mount = s->start_mount;
+	struct pal_task *task = task_own();
 	u32 status = s->status;
 
 	if (handle & (TABLE_GONE | HANDLE_UNUSED))
 		return handle;
+	if (task)
+		task->handle = 0;
 	s->handle = handle;
 	if (handle_class(handle) & PAL_CLASS_SOURCED)
 		s->source = source_refresh(index);
@@ -184,33 +205,27 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 }
 
 /*
- * Judges what stands in the slot and reports it. 0: it passes; 1: it is refused.
- *
- * `decided` is 0, or a decision that was made elsewhere (built-in rules).
+ * Carries out a decision about what stands in the slot, and reports it. 0: it passes; 1: it is refused. A function of
+ * its own for all that is not silently allowed; built-in rules come here directly.
  */
-__noinline int judge(u32 index, u32 decided)
+__noinline int judge_decided(u32 index, u64 decision)
 {
 	struct pal_scratch *s = scratch_at(index);
-	u64 decision = decided;
 	struct pal_event *e;
 	u32 verdict;
 
 	if (!s)
 		return 1;
-	count(PAL_COUNT_JUDGED);
 	if (s->status == PATH_UNRESOLVABLE)
 		count(PAL_COUNT_UNRESOLVABLE);
-	if (!decided) {
-		decision = table_judge(s->handle, index);
-		for (int try = 0; try < 2 && decision & TABLE_GONE; try++)
-			decision = judge_anew(s, index);
-		if (decision & HANDLE_UNUSED)
-			return 0;
-		if (decision & TABLE_GONE) {
-			count(PAL_COUNT_NO_TABLE);
-			return !handle_audits(s->handle);
-		}
+	for (int try = 0; try < 2 && decision & TABLE_GONE; try++)
+		decision = judge_anew(s, index);
+	if (decision & TABLE_GONE) {
+		count(PAL_COUNT_NO_TABLE);
+		return !handle_audits(s->handle);
 	}
+	if (decision & HANDLE_UNUSED)
+		return 0;
 	verdict = (u32)decision >> 30;
 	if (verdict == PAL_ALLOW)
 		return 0;
@@ -223,7 +238,7 @@ __noinline int judge(u32 index, u32 decided)
 	if (verdict == PAL_BLOCK) {
 		count(PAL_COUNT_BLOCK);
 		if (!handle_audits(s->handle))
-			e->error = s->error;
+			e->error = s->class == PAL_CLASS_CAPABILITY ? EPERM : EACCES;
 	} else {
 		count(PAL_COUNT_AUDIT);
 	}
@@ -235,10 +250,28 @@ __noinline int judge(u32 index, u32 decided)
 		e->object_kind = PAL_OBJECT_UNRESOLVABLE;
 	else
 		e->object_kind = s->path[s->offset & (PAL_PATH_MAX - 1)] == '/' ? PAL_OBJECT_PATH : PAL_OBJECT_MEMFD;
+	if (s->status != PATH_NONE) {
+		e->family = 0;
+		e->type = 0;
+		e->protocol = 0;
+	}
 	verdict = e->error;
 	if (!s->quiet)
 		event_send(index);
 	return verdict != 0;
+}
+
+/* Judges what stands in the slot. 0: it passes; 1: it is refused. */
+static __always_inline int judge(struct access *a)
+{
+	u64 decision;
+
+	count(PAL_COUNT_JUDGED);
+	decision = table_judge(a->s->handle, a->index);
+	/* PAL_ALLOW, and neither TABLE_GONE nor HANDLE_UNUSED */
+	if (!(decision >> 30))
+		return 0;
+	return judge_decided(a->index, decision);
 }
 
 /* Judges an object of the file tree; what is no file passes. */
@@ -247,7 +280,7 @@ static __always_inline int access_path(struct access *a, struct dentry *dentry, 
 	a->s->status = path_of(a->s, a->index, a->task, dentry, mount);
 	if (a->s->status == PATH_INTERNAL)
 		return 0;
-	return judge(a->index, 0);
+	return judge(a);
 }
 
 static __always_inline int access_row(struct access *a, u32 row, u32 family, u32 type, u32 protocol)
@@ -259,7 +292,7 @@ static __always_inline int access_row(struct access *a, u32 row, u32 family, u32
 	e->family = family;
 	e->type = type;
 	e->protocol = protocol;
-	return judge(a->index, 0);
+	return judge(a);
 }
 
 #endif

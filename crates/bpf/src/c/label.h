@@ -141,6 +141,7 @@ static __always_inline void task_set_home(struct pal_task *task, struct task_str
 static __always_inline void task_fill(struct pal_task *task, struct task_struct *from, u32 label)
 {
 	task->label = label;
+	task->handle = 0;
 	task->script = PAL_SCRIPT_NONE;
 	task->self = (u64)from;
 	if (from->signal->tty)

@@ -5,63 +5,6 @@
 #ifndef PAL_NET_H
 #define PAL_NET_H
 
-enum {
-	IPPROTO_ICMP = 1,
-	IPPROTO_TCP = 6,
-	IPPROTO_UDP = 17,
-	IPPROTO_ICMPV6 = 58,
-	IPPROTO_SCTP = 132,
-	IPPROTO_UDPLITE = 136,
-	IPPROTO_MPTCP = 262,
-};
-
-/* What the rules call a protocol, of an inet socket. A raw socket is met by icmp and icmpv6 alone. */
-static __always_inline u32 protocol_word(u32 type, u32 protocol)
-{
-	switch (type) {
-	case SOCK_STREAM:
-		if (!protocol || protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
-			return PAL_PROTO_TCP;
-		break;
-	case SOCK_DGRAM:
-		if (!protocol || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)
-			return PAL_PROTO_UDP;
-		break;
-	case SOCK_SEQPACKET:
-		if (!protocol)
-			return PAL_PROTO_SCTP;
-		break;
-	}
-	if (type == SOCK_DGRAM || type == SOCK_RAW) {
-		if (protocol == IPPROTO_ICMP)
-			return PAL_PROTO_ICMP;
-		if (protocol == IPPROTO_ICMPV6)
-			return PAL_PROTO_ICMPV6;
-	}
-	return protocol == IPPROTO_SCTP && type != SOCK_RAW ? PAL_PROTO_SCTP : PAL_PROTO_OTHER;
-}
-
-/* The row of the network class (abi.h), or PAL_SOCK_EXEMPT. */
-static __always_inline u32 socket_row(u32 family, u32 type, u32 protocol)
-{
-	u32 column = type <= SOCK_DCCP ? type : type == SOCK_PACKET ? 7 : 0;
-
-	switch (family) {
-	case AF_UNIX:
-		return PAL_SOCK_EXEMPT;
-	case AF_NETLINK:
-		return protocol == NETLINK_ROUTE ? PAL_SOCK_EXEMPT : PAL_SOCK_OTHER;
-	case AF_PACKET:
-		return PAL_SOCK_PACKET;
-	case AF_INET:
-	case AF_INET6:
-		return column * 8 + protocol_word(type, protocol);
-	case AF_SMC:
-		return type == SOCK_RAW ? PAL_SOCK_OTHER : PAL_SOCK_SMC;
-	}
-	return PAL_SOCK_OTHER;
-}
-
 SEC("lsm/socket_create")
 int BPF_PROG(pal_socket_create, int family, int type, int protocol, int kern)
 {
@@ -120,7 +63,7 @@ static __always_inline int unix_reach(struct unix_sock *other, u32 operation)
 	a.s->start_dentry = noted;
 	a.s->start_mount = a.task->socket_mount;
 	a.s->status = bound && bound == looked_up ? path_again(a.index) : PATH_UNRESOLVABLE;
-	refused = a.s->status == PATH_INTERNAL ? 0 : judge(a.index, 0);
+	refused = a.s->status == PATH_INTERNAL ? 0 : judge(&a);
 	access_end(&a);
 	return answer(refused, EACCES);
 }
@@ -134,12 +77,15 @@ int BPF_PROG(pal_unix_connect, struct sock *sock, struct sock *other)
 SEC("lsm/unix_may_send")
 int BPF_PROG(pal_unix_send, struct socket *sock, struct socket *other)
 {
-	struct unix_sock *from = (struct unix_sock *)sock->sk;
-	u64 to = (u64)other->sk, peer = 0;
+	struct sock *from = sock->sk, *to = other->sk;
+	u64 peer = 0;
 
+	/* Never so here; from 6.8 on the verifier wants to see it. */
+	if (!from || !to)
+		return 0;
 	/* Every message to a connected peer comes through here; the connection itself was judged. */
-	bpf_core_read(&peer, sizeof(peer), &from->peer);
-	if (peer == to)
+	bpf_core_read(&peer, sizeof(peer), &((struct unix_sock *)from)->peer);
+	if (peer == (u64)to)
 		return 0;
 	return unix_reach((struct unix_sock *)to, PAL_OP_UNIX_SEND);
 }

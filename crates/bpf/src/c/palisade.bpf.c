@@ -8,6 +8,7 @@
  *   path.h        object -> path
  *   table.h       path -> decision; table_size.h: the part that exists once per table size
  *   label.h       task -> workload; fork.h: labels through the life of tasks
+ *   socket.h      socket -> row of its class
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
  *   exec.h file.h attr.h net.h capability.h: the hooks
@@ -24,6 +25,7 @@
 #include "scratch.h"
 #include "path.h"
 #include "table.h"
+#include "socket.h"
 #include "label.h"
 #include "event.h"
 #include "judge.h"

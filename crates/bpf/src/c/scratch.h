@@ -5,12 +5,16 @@
  * LSM programs stay on their CPU but can be preempted there, and the next task's program would then overwrite plain
  * per-CPU memory: with it denied files were opened on preemptible kernels. So each CPU has a few slots, and a program
  * takes one by an atomic exchange. A task cannot be killed inside a program, so no slot is ever lost.
+ *
+ * A plain array, not a per-CPU one, whose look-up is a call on 6.1 and which each function below repeats: 20
+ * instructions a time. The exchange makes it right for any number of CPUs; beyond SCRATCH_CPUS they share.
  */
 #ifndef PAL_SCRATCH_H
 #define PAL_SCRATCH_H
 
 /* Programs at once on one CPU: each needs the one below it to be preempted inside its hook. */
 #define SCRATCH_SLOTS 8
+#define SCRATCH_CPUS 64		/* a power of two */
 
 /*
  * A path ends at PATH_END and grows towards the front. Behind it is room for "//" and a name of NAME_MAX bytes, and
@@ -53,8 +57,8 @@ struct pal_scratch {
 	u32 status;		/* enum status */
 	u32 row;
 	u32 quiet;		/* judged, not reported */
+	u64 called;		/* address of the name that a program is invoked by */
 	u32 invoked;		/* length of the invocation name that follows the path, 0: none */
-	u32 error;		/* errno of a refusal */
 
 	/* Vectors of the automata that accept something. */
 	u32 found;
@@ -73,24 +77,30 @@ _Static_assert(__builtin_offsetof(struct pal_scratch, data) ==
 	       "one output call writes event and data");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_SLOTS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCRATCH_SLOTS * SCRATCH_CPUS);
 	__type(key, u32);
 	__type(value, struct pal_scratch);
 } pal_slots SEC(".maps");
+
+/*
+ * Number of slots - 1, a power of two - 1. User space may lower it before loading, together with the map's
+ * max_entries, to 8 slots for each CPU there is (14 KiB a slot).
+ */
+const volatile u32 pal_slots_mask = SCRATCH_SLOTS * SCRATCH_CPUS - 1;
 
 static __always_inline struct pal_scratch *scratch_at(u32 index)
 {
 	return bpf_map_lookup_elem(&pal_slots, &index);
 }
 
-/*
- * The index of a free slot, -1 if there is none. A function of its own, so that the caller sees one unknown number
- * and not eight known ones, each of which would have the rest of the program verified again.
- */
-__noinline int scratch_take(void)
+/* The index of another slot, if the first of this CPU is taken; -1 if all are. */
+__noinline int scratch_take_other(void)
 {
-	for (u32 index = 0; index < SCRATCH_SLOTS; index++) {
+	u32 first = bpf_get_smp_processor_id() * SCRATCH_SLOTS;
+
+	for (u32 i = 1; i < SCRATCH_SLOTS; i++) {
+		u32 index = (first + i) & pal_slots_mask;
 		struct pal_scratch *s = scratch_at(index);
 
 		if (s && !__sync_lock_test_and_set(&s->busy, 1))
@@ -98,6 +108,26 @@ __noinline int scratch_take(void)
 	}
 	count(PAL_COUNT_NO_SLOT);
 	return -1;
+}
+
+/*
+ * A free slot, and its index; NULL if there is none. The index is a number that the verifier does not know: known
+ * ones would have the rest of the program verified once for each.
+ */
+static __always_inline struct pal_scratch *scratch_take(u32 *index)
+{
+	u32 first = (bpf_get_smp_processor_id() * SCRATCH_SLOTS) & pal_slots_mask;
+	struct pal_scratch *s = scratch_at(first);
+	int other;
+
+	*index = first;
+	if (s && !__sync_lock_test_and_set(&s->busy, 1))
+		return s;
+	other = scratch_take_other();
+	if (other < 0)
+		return NULL;
+	*index = other;
+	return scratch_at(other);
 }
 
 static __always_inline void scratch_give_back(struct pal_scratch *s)

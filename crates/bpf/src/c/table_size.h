@@ -64,6 +64,8 @@ __noinline u64 SIZED(walk)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
 	if (!table || table->header.table_id != id || !s || offset > PATH_ROOM - WALK_BYTES)
 		return TABLE_GONE;
 	p = &s->path[offset];
+	/* Four at a time: the loop's own counting was a fifth of the cost. */
+#pragma clang loop unroll_count(4)
 	for (int i = 0; i < WALK_BYTES; i++) {
 		u8 byte = p[i];
 		u64 entry;
@@ -200,22 +202,27 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 	s->found = 0;
 	if (s->status == PATH_NONE)
 		cell += s->row * c->ncols;
-	/* 10 automata, walked over at most 17 pieces of path each. */
-	for (u32 k = 0; k < PAL_AUTOMATA; k++) {
-		u32 state = c->a[k].start, accept;
+	/* Automata 0 to globs, then the one for multi-call programs. */
+	for (u32 i = 0; i < PAL_AUTOMATA; i++) {
+		u32 k = i, state, accept;
 		u64 end;
 
-		if (!state || s->status == PATH_NONE || (k > c->globs && k != PAL_MULTI_CALL))
-			continue;
-		if (k == PAL_MULTI_CALL) {
+		if (s->status == PATH_NONE)
+			break;
+		if (i > c->globs) {
 			if (!s->invoked)
-				continue;
-			/* The name stands behind the path's end: let the automaton run on. */
-			s->path[PATH_END] = '/';
+				break;
+			s->invoked = 0;
+			k = PAL_MULTI_CALL;
 		}
-		end = SIZED(walk_all)(slot, id, index, s->offset, state);
+		state = c->a[k].start;
+		if (!state)
+			continue;
+		/* The name stands behind the path's end: let the automaton run on. */
 		if (k == PAL_MULTI_CALL)
-			s->path[PATH_END] = 0;
+			s->path[PATH_END] = '/';
+		end = SIZED(walk_all)(slot, id, index, s->offset, state);
+		s->path[PATH_END] = 0;
 		if (end & TABLE_GONE)
 			return TABLE_GONE;
 		accept = end & PAL_ACCEPT_MASK;

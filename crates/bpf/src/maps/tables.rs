@@ -132,17 +132,19 @@ fn create(size_class: SizeClass) -> Result<MapHandle, MapError> {
     };
     let bytes = u32::try_from(value_bytes(size_class))
         .map_err(|_| MapError::TooLarge { bytes: value_bytes(size_class), limit: u32::MAX as usize })?;
-    MapHandle::create(MapType::Array, Some("pal_table"), 4, bytes, 1, &options)
-        .map_err(|source| MapError::Access { map: "pal_table".to_owned(), act: "create a table", source })
+    MapHandle::create(MapType::Array, Some("pal_table"), 4, bytes, 1, &options).map_err(|source| MapError::Access {
+        map: "pal_table".to_owned(),
+        act: "create a table",
+        source,
+    })
 }
 
 /// Writes the value through a mapping: the update system call would copy all of it through kernel memory once more.
 fn fill(inner: &MapHandle, bytes: &[u8]) -> Result<(), MapError> {
     // SAFETY: a new mapping at an address of the kernel's choice; nothing else can refer to it yet. The length is not
     // zero (a table has a header) and not larger than the value (TableImage::new).
-    let mapping = unsafe {
-        mmap(ptr::null_mut(), bytes.len(), ProtFlags::READ | ProtFlags::WRITE, MmapFlags::SHARED, fd(inner), 0)
-    };
+    let mapping =
+        unsafe { mmap(ptr::null_mut(), bytes.len(), ProtFlags::READ | ProtFlags::WRITE, MmapFlags::SHARED, fd(inner), 0) };
     let mapping = mapping.map_err(|e| MapError::Mmap(io::Error::from(e)))?;
     // SAFETY: the mapping is at least `bytes.len()` long and writable, lives until the munmap below, and is new, so
     // it does not overlap `bytes`. The map is in no slot yet, so no program reads it.

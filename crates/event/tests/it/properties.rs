@@ -20,8 +20,21 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         vec(any::<u8>(), 0..8),
         any::<String>().prop_map(String::into_bytes),
         prop_oneof![
-            Just("\\"), Just("\\x"), Just("\\x4"), Just("\\x1b"), Just("\x1b[2J"), Just("\u{9b}"), Just("\u{202e}"), Just("\n"),
-            Just("  "), Just("\""), Just("/"), Just("\u{2028}"), Just("\u{feff}"), Just("\u{e0041}"), Just("\u{85}")
+            Just("\\"),
+            Just("\\x"),
+            Just("\\x4"),
+            Just("\\x1b"),
+            Just("\x1b[2J"),
+            Just("\u{9b}"),
+            Just("\u{202e}"),
+            Just("\n"),
+            Just("  "),
+            Just("\""),
+            Just("/"),
+            Just("\u{2028}"),
+            Just("\u{feff}"),
+            Just("\u{e0041}"),
+            Just("\u{85}")
         ]
         .prop_map(|s| s.as_bytes().to_vec()),
     ];

@@ -95,7 +95,8 @@ fn too_many_kinds_close_the_oldest_window_early() {
 
 #[test]
 fn a_count_that_does_not_fit_goes_out_before() {
-    let many = |time| Event { repeats: Repeats { count: u64::MAX.try_into().unwrap(), ..Repeats::once(at(time)) }, ..mk_at(time) };
+    let many =
+        |time| Event { repeats: Repeats { count: u64::MAX.try_into().unwrap(), ..Repeats::once(at(time)) }, ..mk_at(time) };
     let (out, flushed) = run(&mut Aggregator::new(WINDOW), vec![many(0), many(1), many(2)]);
     assert_eq!(out.iter().chain(&flushed).map(|[_, count, ..]| u128::from(*count)).sum::<u128>(), 3 * u128::from(u64::MAX));
 }

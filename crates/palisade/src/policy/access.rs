@@ -142,9 +142,7 @@ impl Question {
         };
         let operation = match &self.what {
             What::Exec(named) => return self.exec_stages(named, &actor, world),
-            What::MapExec(named) => {
-                Operation::MapExec { object: named.object(world), owner: self.owner_of(named.path(), world) }
-            }
+            What::MapExec(named) => Operation::MapExec { object: named.object(world), owner: self.owner_of(named.path(), world) },
             What::Read(named) => file(FileMode::Read, named),
             What::Write(named) => file(FileMode::Write, named),
             What::Socket(socket) => Operation::Socket { socket: socket.socket },

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use palisade_policy::model::{Kind, Policy};
 use palisade_ruleset::{
-    AutomatonStats, ClassStats, CompileError, Compiled, NoLinks, Postures, RuleId, RuleSet, Scope, Stamp, Stats, Workload, compile,
+    AutomatonStats, ClassStats, CompileError, Compiled, NoLinks, Postures, RuleId, RuleSet, Scope, Stamp, Stats, Workload,
+    compile,
 };
 use serde::Serialize;
 
@@ -19,8 +20,8 @@ Examples:
   palisade policy compile policies/ --stats
   palisade policy compile policies/ --stats --json
 
-All policies of the files are compiled together, as for a workload that all of them select; host policies as for a
-host. Exit code 1 if a limit is exceeded: the rules to blame are listed.";
+All policies of the files are compiled together, as for a workload that all of them select; host
+policies as for a host. Exit code 1 if a limit is exceeded: the rules to blame are listed.";
 
 /// Arguments of `compile`.
 #[derive(Debug, clap::Args)]
@@ -145,7 +146,9 @@ impl Built {
                 let mut out = format!("{}: {head}: {bytes} bytes in {:.1} ms\n", text::green("compiled"), milliseconds(*time));
                 if *sources_overflow {
                     let note = text::yellow("note");
-                    out.push_str(&format!("{note}: scripts meet more kinds of sources than are told apart; the rest count as unknown\n"));
+                    out.push_str(&format!(
+                        "{note}: scripts meet more kinds of sources than are told apart; the rest count as unknown\n"
+                    ));
                 }
                 if with_stats {
                     out.push_str(&format!("sources: {source_classes} classes, {source_states} states\n"));
@@ -172,9 +175,15 @@ impl Built {
 
     fn blamed(&self, error: &CompileError) -> Vec<BlamedJson> {
         let ids: &[RuleId] = match error {
-            CompileError::GlobsExplode { rules, .. } | CompileError::LiteralsExplode { rules } | CompileError::SourcesExplode { rules } => rules,
-            // The others are about all rules together.
-            _ => &[],
+            CompileError::GlobsExplode { rules, .. }
+            | CompileError::LiteralsExplode { rules }
+            | CompileError::SourcesExplode { rules } => rules,
+            CompileError::TooManySources { .. }
+            | CompileError::TooManyPolicies { .. }
+            | CompileError::TooLarge { .. }
+            | CompileError::IndexSpace { .. }
+            // These, and any new one until it is known here, are about all rules together.
+            | _ => &[],
         };
         let blamed = |id: &RuleId| {
             let rule = self.rules.rule(*id)?;

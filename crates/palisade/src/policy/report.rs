@@ -60,8 +60,9 @@ pub(crate) fn fancy(problems: &[Problem], texts: &BTreeMap<&str, &str>, coloured
     for problem in problems {
         let file = &*problem.origin.file;
         let text = texts.get(file).copied().unwrap_or_default();
-        let source =
-            sources.entry(file).or_insert_with(|| Arc::new(NamedSource::new(text::name(file.as_bytes()), text::same_length(text))));
+        let source = sources
+            .entry(file)
+            .or_insert_with(|| Arc::new(NamedSource::new(text::name(file.as_bytes()), text::same_length(text))));
         let span = problem.span.clone().unwrap_or_else(|| line_span(text, &problem.origin));
         handler.render_report(&mut out, &Snippet { problem, source: Arc::clone(source), span })?;
     }

@@ -139,10 +139,8 @@ impl Shebang {
         let cut = line.iter().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(line.len());
         let (interpreter, argument) = line.split_at(cut);
         let argument = argument.trim_ascii();
-        (!interpreter.is_empty()).then(|| Self {
-            interpreter: interpreter.to_vec(),
-            argument: (!argument.is_empty()).then(|| argument.to_vec()),
-        })
+        (!interpreter.is_empty())
+            .then(|| Self { interpreter: interpreter.to_vec(), argument: (!argument.is_empty()).then(|| argument.to_vec()) })
     }
 }
 

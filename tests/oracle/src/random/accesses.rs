@@ -9,11 +9,7 @@ use super::{Scene, names};
 /// An access that is likely to concern the scene.
 pub(super) fn access(rng: &mut Rng, scene: &Scene) -> Access {
     let operation = operation(rng, scene);
-    let actor = Actor {
-        program: program(rng, scene),
-        uid: rng.pick(&[0, 1000, 1000]),
-        terminal: rng.chance(40),
-    };
+    let actor = Actor { program: program(rng, scene), uid: rng.pick(&[0, 1000, 1000]), terminal: rng.chance(40) };
     Access { actor, operation }
 }
 
@@ -203,7 +199,9 @@ impl Rng {
         let all: Vec<&PathObject> = process.chain(file).collect();
         let index = self.below(all.len());
         Some(match all.get(index)? {
-            PathObject::Path(PathName { literal, .. }) | PathObject::Directory { dir: PathName { literal, .. }, .. } => literal.clone(),
+            PathObject::Path(PathName { literal, .. }) | PathObject::Directory { dir: PathName { literal, .. }, .. } => {
+                literal.clone()
+            }
             PathObject::Pattern(glob) => glob.text().to_owned(),
             PathObject::ExecName(name) => name.clone(),
         })
@@ -216,7 +214,9 @@ impl Rng {
         let all: Vec<&SourceMatch> = process.chain(file).collect();
         let index = self.below(all.len());
         Some(match all.get(index)? {
-            SourceMatch::Path(PathName { literal, .. }) | SourceMatch::Directory { dir: PathName { literal, .. }, .. } => literal.clone(),
+            SourceMatch::Path(PathName { literal, .. }) | SourceMatch::Directory { dir: PathName { literal, .. }, .. } => {
+                literal.clone()
+            }
         })
     }
 }

@@ -7,16 +7,59 @@ use crate::glob::alternatives;
 
 /// Paths that many rules and accesses share.
 const PATHS: &[&str] = &[
-    "/a", "/a/b", "/a/b", "/a/b/c", "/a/b/c/d", "/a/bc", "/ab", "/ab/c", "/a/.b", "/a/b.c", "/a/b/é", "/a/*", "/b", "/b/a", "/c/d",
-    "/usr/bin/x", "/usr/bin/xy", "/usr/bin/sh", "/bin/sh", "/bin/x", "/bin/busybox", "/usr/bin/toybox", "/usr/bin/multi",
-    "/usr/lib/l.so.1", "/lib/ld-x.so.2", "/lib/ld-musl-x", "/l1", "/l1/b", "/l2/c", "/a/l3", "/l4/c",
+    "/a",
+    "/a/b",
+    "/a/b",
+    "/a/b/c",
+    "/a/b/c/d",
+    "/a/bc",
+    "/ab",
+    "/ab/c",
+    "/a/.b",
+    "/a/b.c",
+    "/a/b/é",
+    "/a/*",
+    "/b",
+    "/b/a",
+    "/c/d",
+    "/usr/bin/x",
+    "/usr/bin/xy",
+    "/usr/bin/sh",
+    "/bin/sh",
+    "/bin/x",
+    "/bin/busybox",
+    "/usr/bin/toybox",
+    "/usr/bin/multi",
+    "/usr/lib/l.so.1",
+    "/lib/ld-x.so.2",
+    "/lib/ld-musl-x",
+    "/l1",
+    "/l1/b",
+    "/l2/c",
+    "/a/l3",
+    "/l4/c",
 ];
 
 /// Paths for file rules and accesses that other clauses speak of.
 const FILES: &[&str] = &[
-    "/dev/null", "/dev/sda", "/dev/sdb", "/dev/pts/1", "/etc/localtime", "/etc/resolv.conf", "/etc/ld.so.cache", "/etc/passwd",
-    "/proc/self/maps", "/proc/thread-self/maps", "/proc/self/fd/1", "/proc/1/maps", "/proc/sys/x", "/tmp/out",
-    "/usr/lib/locale/C", "/usr/share/zoneinfo/UTC", "/etc/ssl/openssl.cnf", "/sys/devices/system/cpu/online",
+    "/dev/null",
+    "/dev/sda",
+    "/dev/sdb",
+    "/dev/pts/1",
+    "/etc/localtime",
+    "/etc/resolv.conf",
+    "/etc/ld.so.cache",
+    "/etc/passwd",
+    "/proc/self/maps",
+    "/proc/thread-self/maps",
+    "/proc/self/fd/1",
+    "/proc/1/maps",
+    "/proc/sys/x",
+    "/tmp/out",
+    "/usr/lib/locale/C",
+    "/usr/share/zoneinfo/UTC",
+    "/etc/ssl/openssl.cnf",
+    "/sys/devices/system/cpu/online",
 ];
 
 const COMPONENTS: &[&str] = &["a", "b", "c", "ab", "bc", "x", "sh", ".b", "b.c", "é", "bin", "usr", "busybox", "l1", "[b", "b\\"];
@@ -28,8 +71,18 @@ pub(super) const NAMES: &[&str] = &["x", "sh", "b", "c", "busybox", "multi", "xy
 pub(super) const WORDS: &[&str] = &["-v", "-x", "sh", "x"];
 
 /// Programs that act and that sources name.
-pub(super) const PROGRAMS: &[&str] =
-    &["/usr/bin/x", "/bin/sh", "/bin/busybox", "/a/b", "/a/b/c", "/lib/ld-x.so.2", "/lib/ld-musl-x", "/lib/ld.so", "/l1/b", "/app/main"];
+pub(super) const PROGRAMS: &[&str] = &[
+    "/usr/bin/x",
+    "/bin/sh",
+    "/bin/busybox",
+    "/a/b",
+    "/a/b/c",
+    "/lib/ld-x.so.2",
+    "/lib/ld-musl-x",
+    "/lib/ld.so",
+    "/l1/b",
+    "/app/main",
+];
 
 /// An absolute path without glob characters (mostly).
 pub(super) fn path(rng: &mut Rng, files: bool) -> String {
@@ -56,9 +109,10 @@ pub(super) fn glob(rng: &mut Rng, files: bool) -> String {
 fn has_accidental_stars(text: &str) -> bool {
     let count = |text: &[u8], part: &[u8]| text.windows(part.len()).filter(|window| *window == part).count();
     let written = count(text.as_bytes(), b"**");
-    alternatives(text.as_bytes()).unwrap_or_default().iter().any(|plain| {
-        count(plain, b"***") > 0 || count(plain, b"**/**") > 0 || count(plain, b"**") > written
-    })
+    alternatives(text.as_bytes())
+        .unwrap_or_default()
+        .iter()
+        .any(|plain| count(plain, b"***") > 0 || count(plain, b"**/**") > 0 || count(plain, b"**") > written)
 }
 
 /// A path or, now and then, a glob that begins with `/`, or something that looks like a glob and is none.
@@ -91,7 +145,9 @@ fn any_glob(rng: &mut Rng, files: bool) -> String {
         return rng.pick(MEMFDS).to_owned();
     }
     if rng.chance(8) {
-        return rng.pick(&["/**", "**", "/*", "*", "/*/*", "/**/b", "**/b", "/a/**/b", "/proc/[0-9]*/maps", "/proc/*/maps"]).to_owned();
+        return rng
+            .pick(&["/**", "**", "/*", "*", "/*/*", "/**/b", "**/b", "/a/**/b", "/proc/[0-9]*/maps", "/proc/*/maps"])
+            .to_owned();
     }
     let path = path(rng, files);
     let mut components: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();

@@ -135,7 +135,14 @@ fn one_source(rng: &mut Rng) -> SourceMatch {
     match rng.below(10) {
         0..=4 => SourceMatch::Path(build::path_name(rng.pick(names::PROGRAMS))),
         5 | 6 => SourceMatch::Path(build::path_name(&names::path_or_glob(rng, false))),
-        7 => SourceMatch::Path(build::path_name(rng.pick(&["/usr/bin/*", "/a/**", "/**", "/{bin,usr/bin}/sh", "/lib/ld-*", "/a/?"]))),
+        7 => SourceMatch::Path(build::path_name(rng.pick(&[
+            "/usr/bin/*",
+            "/a/**",
+            "/**",
+            "/{bin,usr/bin}/sh",
+            "/lib/ld-*",
+            "/a/?",
+        ]))),
         _ => SourceMatch::Directory { dir: build::path_name(&names::directory(rng, false)), recursive: rng.chance(50) },
     }
 }
@@ -145,7 +152,9 @@ fn process(rng: &mut Rng, taste: &Taste, action: Action) -> ProcessRule {
         owner_only: rng.chance(taste.conditions),
         pts_false: rng.chance(taste.conditions),
         from_source: sources(rng, taste),
-        allowed_args: rng.chance(taste.conditions).then(|| (0..rng.below(3)).map(|_| rng.pick(names::WORDS).to_owned()).collect()),
+        allowed_args: rng
+            .chance(taste.conditions)
+            .then(|| (0..rng.below(3)).map(|_| rng.pick(names::WORDS).to_owned()).collect()),
         ..build::process(action, object_of(rng, &taste.programs, false))
     }
 }

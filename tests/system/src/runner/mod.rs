@@ -7,6 +7,7 @@
 //!
 //! Nothing outside the run's own directory, namespaces and cgroup is touched. It needs root.
 
+mod bpf;
 mod cgroup;
 mod compare;
 mod enforcer;
@@ -22,6 +23,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+pub use self::bpf::Bpf;
 pub use self::enforcer::{Enforcer, InProcess, ProtectError, Protection, SeenEvent, Target, Unprotected};
 pub use self::process::Outcome;
 pub use self::report::{Counts, Note, Report};

@@ -5,8 +5,10 @@
 //! and whose arguments are unknown, and, where some rule has `pts`, with and without a terminal: what passes here
 //! passes for everybody.
 
-use palisade_policy::model::Action;
-use palisade_ruleset::{Access, Actor, By, Decision, FileMode, Object, Operation, Program, RuleBody, RuleSet, Socket, Verdict, decide};
+use palisade_policy::model::{Action, PathObject};
+use palisade_ruleset::{
+    Access, Actor, By, Decision, FileMode, Object, Operation, Program, RuleBody, RuleSet, Socket, Verdict, decide,
+};
 
 /// Asks a rule set.
 pub(super) struct Asker<'a> {
@@ -77,6 +79,21 @@ impl<'a> Asker<'a> {
     /// May this capability be used?
     pub(super) fn capability(&self, number: u8) -> Answer {
         self.ask(&Operation::Capability { number })
+    }
+
+    /// Whether the answer comes from a rule that names this object, not a directory around it.
+    pub(super) fn names_object(&self, answer: Answer) -> bool {
+        let Some(By::Rule(id)) = By::from_code(answer.by) else { return false };
+        let object = self.rules.rule(id).and_then(|rule| match &rule.body {
+            RuleBody::Process(body) => Some(&body.object),
+            RuleBody::File(body) => Some(&body.object),
+            RuleBody::Network(_) | RuleBody::Capability(_) => None,
+        });
+        match object {
+            Some(PathObject::Path(_) | PathObject::ExecName(_)) => true,
+            Some(PathObject::Pattern(glob)) => !glob.ranks_as_directory(),
+            Some(PathObject::Directory { .. }) | None => false,
+        }
     }
 
     fn ask(&self, operation: &Operation) -> Answer {

@@ -207,7 +207,8 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    const ACCESS: &[u8] = b"audit(1729738800.268:30): domain=1a6fdc66f blockers=fs.write_file,fs.truncate path=\"/usr/bin\" dev=\"vda2\" ino=351";
+    const ACCESS: &[u8] =
+        b"audit(1729738800.268:30): domain=1a6fdc66f blockers=fs.write_file,fs.truncate path=\"/usr/bin\" dev=\"vda2\" ino=351";
     const DOMAIN: &[u8] = b"audit(1729738800.268:30): domain=1a6fdc66f status=allocated mode=enforcing pid=286 uid=0 exe=\"/root/sandboxer\" comm=\"sandboxer\"";
 
     fn access() -> Record {
@@ -217,15 +218,18 @@ mod tests {
     #[test]
     fn a_denial_is_read() {
         let Record::Access(denial) = access() else { panic!() };
-        assert_eq!(denial, SeenDenial {
-            time_ms: 1_729_738_800_268,
-            domain: 0x1_a6fd_c66f,
-            pid: None,
-            blockers: vec!["fs.write_file".to_owned(), "fs.truncate".to_owned()],
-            path: Some(b"/usr/bin".to_vec()),
-            dev: Some("vda2".to_owned()),
-            ino: Some(351),
-        });
+        assert_eq!(
+            denial,
+            SeenDenial {
+                time_ms: 1_729_738_800_268,
+                domain: 0x1_a6fd_c66f,
+                pid: None,
+                blockers: vec!["fs.write_file".to_owned(), "fs.truncate".to_owned()],
+                path: Some(b"/usr/bin".to_vec()),
+                dev: Some("vda2".to_owned()),
+                ino: Some(351),
+            }
+        );
     }
 
     #[test]
@@ -255,7 +259,13 @@ mod tests {
 
     #[test]
     fn garbage_is_no_record() {
-        for text in [b"".as_slice(), b"audit(", b"audit(1.1:1): ", b"audit(x.1:1): domain=1 blockers=a", b"audit(1.1:1): domain=zz blockers=a"] {
+        for text in [
+            b"".as_slice(),
+            b"audit(",
+            b"audit(1.1:1): ",
+            b"audit(x.1:1): domain=1 blockers=a",
+            b"audit(1.1:1): domain=zz blockers=a",
+        ] {
             assert_eq!(Record::parse(LANDLOCK_ACCESS, text), None);
         }
         assert_eq!(Record::parse(1300, ACCESS), None);

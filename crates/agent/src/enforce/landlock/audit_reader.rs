@@ -191,10 +191,8 @@ fn receive<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Option<(u16, &'
 }
 
 fn readable(socket: &OwnedFd, timeout: Duration) -> Result<bool, Errno> {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    };
+    let timeout =
+        Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(timeout.subsec_nanos()) };
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     Ok(rustix::event::poll(&mut fds, Some(&timeout))? > 0)
 }

@@ -1,8 +1,9 @@
 //! From what a plan does to what it does not do: the numbered differences that concern this rule set.
 
 use palisade_policy::model::{Action, Class, PathObject};
-use palisade_ruleset::{MULTI_CALL, Mode, Postures, Posture, Rule, RuleBody, RuleSet};
+use palisade_ruleset::{MULTI_CALL, Mode, Posture, Postures, Rule, RuleBody, RuleSet};
 
+use super::aliases::Aliases;
 use super::differences::{Difference, Effect, Gap};
 use super::plan::{NonRecursive, PlanOptions, Restricted};
 use super::programs::{PROGRAM_DIRECTORIES, Started};
@@ -17,6 +18,7 @@ pub(super) struct Found<'a> {
     pub(super) restricted: Restricted,
     pub(super) handled: Rights,
     pub(super) notes: &'a Notes,
+    pub(super) aliases: &'a Aliases,
     pub(super) started: &'a Started,
     pub(super) syscalls: &'a SyscallPolicy,
     pub(super) drops: &'a [u8],
@@ -35,6 +37,7 @@ pub(super) fn of(rules: &RuleSet, view: &dyn View, options: &PlanOptions, found:
     of_rules(rules, view, &mut out);
     of_modes(rules, &mut out);
     of_walk(found.notes, options, &mut out);
+    of_aliases(found.aliases, &mut out);
     if !found.handled.is_empty() {
         let text = "a name means the file that it named at start; one that is made or replaced later has no grant of its own";
         out.push(Gap::inherent(Difference::INODE, Effect::Narrower, None, text));
@@ -50,7 +53,8 @@ pub(super) fn of(rules: &RuleSet, view: &dyn View, options: &PlanOptions, found:
 /// Conditions of rules that Landlock knows nothing of.
 fn of_rules(rules: &RuleSet, view: &dyn View, out: &mut Vec<Gap>) {
     let ids = |test: &dyn Fn(&Rule) -> bool, class: Class, actions: &[Action]| -> Vec<u32> {
-        let chosen = rules.rules().iter().filter(|r| r.class() == class && !r.audited && actions.contains(&r.action()) && test(r));
+        let chosen =
+            rules.rules().iter().filter(|r| r.class() == class && !r.audited && actions.contains(&r.action()) && test(r));
         chosen.map(|r| r.id.get()).collect()
     };
     let not_audit = [Action::Allow, Action::Block];
@@ -60,16 +64,28 @@ fn of_rules(rules: &RuleSet, view: &dyn View, out: &mut Vec<Gap>) {
         let narrower = |difference, ids: Vec<u32>, text: &str| {
             (!ids.is_empty()).then(|| Gap::unmet(difference, Effect::Narrower, Some(class), ids, text))
         };
-        out.extend(narrower(Difference::SOURCE, allows, "an Allow with fromSource allows nothing: the acting program is not known"));
-        out.extend(narrower(Difference::SOURCE, blocks, "a Block with fromSource blocks every program: the acting one is not known"));
+        out.extend(narrower(
+            Difference::SOURCE,
+            allows,
+            "an Allow with fromSource allows nothing: the acting program is not known",
+        ));
+        out.extend(narrower(
+            Difference::SOURCE,
+            blocks,
+            "a Block with fromSource blocks every program: the acting one is not known",
+        ));
         let conditions = ids(&has_conditions, class, &not_audit);
         let text = "ownerOnly and allowedArgs are taken as not met: neither owner nor arguments are known";
         out.extend(narrower(Difference::CONDITIONS, conditions, text));
         let terminal = ids(&has_terminal, class, &not_audit);
         let text = "with `pts: false` only what passes with and without a terminal passes";
         out.extend(narrower(Difference::TERMINAL, terminal, text));
-        let audits: Vec<u32> =
-            rules.rules().iter().filter(|r| r.class() == class && (r.audited || r.action() == Action::Audit)).map(|r| r.id.get()).collect();
+        let audits: Vec<u32> = rules
+            .rules()
+            .iter()
+            .filter(|r| r.class() == class && (r.audited || r.action() == Action::Audit))
+            .map(|r| r.id.get())
+            .collect();
         if !audits.is_empty() {
             let text = "nothing reports what an Audit rule, or a policy in audited mode, would report";
             out.push(Gap::unmet(Difference::AUDIT, Effect::Unreported, Some(class), audits, text));
@@ -152,7 +168,7 @@ fn of_modes(rules: &RuleSet, out: &mut Vec<Gap>) {
 }
 
 fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
-    let Notes { looked_at, later, non_recursive, widened, flat, unlisted, floating, unseen, procfs } = notes;
+    let Notes { looked_at, later, non_recursive, widened, flat, unlisted, floating, unseen, procfs, blocked: _ } = notes;
     let file = Some(Class::File);
     if !non_recursive.is_empty() {
         let text = format!(
@@ -182,16 +198,32 @@ fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
         out.push(Gap::unmet(Difference::GLOBS, Effect::Wider, Some(*class), Vec::new(), text));
     }
     for (passes, effect, what) in [(true, Effect::Wider, "granted in whole"), (false, Effect::Narrower, "not granted")] {
-        let of_effect: Vec<&Vec<u8>> = unseen.iter().filter(|(path, p)| **p == passes && *path != b"/sys").map(|(path, _)| path).collect();
+        let of_effect: Vec<&Vec<u8>> =
+            unseen.iter().filter(|(path, p)| **p == passes && *path != b"/sys").map(|(path, _)| path).collect();
         if !of_effect.is_empty() {
             let names = named(of_effect.into_iter());
-            let text = format!("could not be looked into ({looked_at} entries looked at, at most {}), {what}: {names}", options.look_max);
+            let text = format!(
+                "could not be looked into ({looked_at} entries looked at, at most {}), {what}: {names}",
+                options.look_max
+            );
             out.push(Gap::unmet(Difference::BOUND, effect, None, Vec::new(), text));
         }
     }
     if *procfs {
         let text = "of /proc only the first process has its own entries; processes that it starts have none";
         out.push(Gap::inherent(Difference::PROCFS, Effect::Narrower, file, text));
+    }
+}
+
+fn of_aliases(aliases: &Aliases, out: &mut Vec<Gap>) {
+    let Aliases { narrowed, elsewhere } = aliases;
+    if !narrowed.is_empty() {
+        let text = format!("not granted, since another name of the same file is blocked: {}", named(narrowed.iter()));
+        out.push(Gap::unmet(Difference::INODE, Effect::Narrower, None, Vec::new(), text));
+    }
+    if !elsewhere.is_empty() {
+        let text = format!("blocked, but the same file has further names that may be granted: {}", named(elsewhere.iter()));
+        out.push(Gap::unmet(Difference::INODE, Effect::Wider, None, Vec::new(), text));
     }
 }
 
@@ -211,7 +243,8 @@ fn of_programs(found: &Found<'_>, out: &mut Vec<Gap>) {
             out.push(Gap::inherent(Difference::EXEC_READS, Effect::Wider, process, text));
         }
         if started.elsewhere {
-            let text = format!("programs outside {} start only where a file rule lets them be read", PROGRAM_DIRECTORIES.join(", "));
+            let text =
+                format!("programs outside {} start only where a file rule lets them be read", PROGRAM_DIRECTORIES.join(", "));
             out.push(Gap::inherent(Difference::UNREADABLE_EXEC, Effect::Narrower, process, text));
         }
     }
@@ -228,7 +261,8 @@ fn of_kernel(options: &PlanOptions, found: &Found<'_>, out: &mut Vec<Gap>) {
             out.push(Gap::unmet(Difference::METADATA, Effect::Wider, file, Vec::new(), text));
         }
         if abi < RESOLVE_UNIX_ABI {
-            let text = format!("Landlock ABI {abi} does not judge connecting to a pathname socket (ABI {RESOLVE_UNIX_ABI}, Linux 7.1)");
+            let text =
+                format!("Landlock ABI {abi} does not judge connecting to a pathname socket (ABI {RESOLVE_UNIX_ABI}, Linux 7.1)");
             out.push(Gap::inherent(Difference::METADATA, Effect::Wider, file, text));
         }
         let text = "block devices cannot be made";
@@ -265,8 +299,11 @@ fn of_system_calls(rules: &RuleSet, found: &Found<'_>, out: &mut Vec<Gap>) {
     }
     if restricted.process {
         let (effect, text) = if syscalls.executable_memfd {
-            (Effect::Narrower, "a memfd that could be executed cannot be made (EACCES without MFD_NOEXEC_SEAL); \
-                                io_uring and other ABIs are refused")
+            (
+                Effect::Narrower,
+                "a memfd that could be executed cannot be made (EACCES without MFD_NOEXEC_SEAL); \
+                                io_uring and other ABIs are refused",
+            )
         } else {
             (Effect::Wider, "a memfd can be executed whatever the rules say of it")
         };
@@ -274,7 +311,8 @@ fn of_system_calls(rules: &RuleSet, found: &Found<'_>, out: &mut Vec<Gap>) {
     }
     if restricted.capability && !drops.is_empty() {
         let ids = rules.rules().iter().filter(|r| r.class() == Class::Capability && !r.audited).map(|r| r.id.get()).collect();
-        let text = "denied capabilities are dropped at start; in a user namespace of its own a task has them again, over that namespace";
+        let text =
+            "denied capabilities are dropped at start; in a user namespace of its own a task has them again, over that namespace";
         out.push(Gap::unmet(Difference::CAPABILITIES, Effect::Wider, Some(Class::Capability), ids, text));
     }
     if !handled.is_empty() || !syscalls.is_empty() || !drops.is_empty() {

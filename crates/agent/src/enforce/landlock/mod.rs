@@ -8,6 +8,7 @@
 //! It is *not* equal to BPF-LSM: Landlock knows allow-lists over inodes and nothing of who acts, how or why.
 //! `docs/landlock.md` says what an allow-list means here and numbers what differs ([`DIFFERENCES`]).
 
+mod aliases;
 mod apply;
 mod ask;
 mod audit;

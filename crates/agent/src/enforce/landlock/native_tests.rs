@@ -17,7 +17,10 @@ const DENIED: Got = Got::Errno(EACCES);
 fn an_exec_that_is_not_allowed_is_denied() {
     let (allowed, denied) = (system("/bin/true"), system("/bin/cat"));
     let spec = format!("  process: {{matchPaths: [{{path: {allowed}, action: Allow}}]}}");
-    expect(&spec, &[(&["exec", &allowed], Got::Exit(0)), (&["exec", &denied, "/dev/null"], DENIED), (&["read", &denied], Got::Ok)]);
+    expect(
+        &spec,
+        &[(&["exec", &allowed], Got::Exit(0)), (&["exec", &denied, "/dev/null"], DENIED), (&["read", &denied], Got::Ok)],
+    );
 }
 
 #[test]
@@ -26,13 +29,16 @@ fn a_blocked_program_is_carved_out() {
     let spec = format!("  process: {{matchPaths: [{{path: {blocked}, action: Block}}]}}");
     let scratch = Scratch::new();
     let copy = scratch.path("copy");
-    expect(&spec, &[
-        (&["exec", &blocked, "-c", "true"], DENIED),
-        (&["exec", &other, "-c", "true"], Got::Exit(0)),
-        (&["exec", &other, "-c", &format!("exec {blocked} -c true")], Got::Exit(126)),
-        // The file, not the name: a link of another name gains nothing.
-        (&["exec", "/bin/true"], Got::Exit(0)),
-    ]);
+    expect(
+        &spec,
+        &[
+            (&["exec", &blocked, "-c", "true"], DENIED),
+            (&["exec", &other, "-c", "true"], Got::Exit(0)),
+            (&["exec", &other, "-c", &format!("exec {blocked} -c true")], Got::Exit(126)),
+            // The file, not the name: a link of another name gains nothing.
+            (&["exec", "/bin/true"], Got::Exit(0)),
+        ],
+    );
     let got = under(&spec, &[&["link", &blocked, &copy]]);
     // Root: Landlock's EXDEV, or the file system's. Nobody: protected_hardlinks comes first.
     assert!(got.iter().all(|g| matches!(g[0], Got::Errno(EXDEV | EPERM))), "{got:?}");
@@ -59,10 +65,7 @@ fn the_loader_runs_what_can_be_read() {
     }
     let (allowed, denied) = (system("/bin/true"), system("/bin/cat"));
     let spec = format!("  process: {{matchPaths: [{{path: {allowed}, action: Allow}}]}}");
-    expect(&spec, &[
-        (&["exec", &denied, "/dev/null"], DENIED),
-        (&["exec", &loader, &denied, "/dev/null"], Got::Exit(0)),
-    ]);
+    expect(&spec, &[(&["exec", &denied, "/dev/null"], DENIED), (&["exec", &loader, &denied, "/dev/null"], Got::Exit(0))]);
     // What must hold for that to be so: without EXECUTE on the loader no dynamic program starts at all.
     let rules = rules_of(&spec, &RealView, &Workload::run());
     let mut plan = Plan::new(&rules, &RealView, &options()).unwrap();
@@ -158,17 +161,30 @@ fn a_block_inside_an_allowed_directory_is_carved_out() {
         "  file:\n    matchPaths: [{{path: {secret}, action: Block}}]\n    matchDirectories: [{{dir: {}/, recursive: true, action: Allow}}]",
         s.path("d")
     );
-    expect(&spec, &[
-        (&["read", &kept], Got::Ok),
-        (&["write", &kept], Got::Ok),
-        (&["read", &secret], DENIED),
-        (&["write", &secret], DENIED),
-        (&["unlink", &secret], DENIED),
-        (&["write", &below], Got::Ok),
-        // L7: nothing new beside it.
-        (&["create", &s.path("d/new")], DENIED),
-        (&["read", "/etc/hostname"], DENIED),
-    ]);
+    expect(
+        &spec,
+        &[
+            (&["read", &kept], Got::Ok),
+            (&["write", &kept], Got::Ok),
+            (&["read", &secret], DENIED),
+            (&["write", &secret], DENIED),
+            (&["unlink", &secret], DENIED),
+            (&["write", &below], Got::Ok),
+            // L7: nothing new beside it.
+            (&["create", &s.path("d/new")], DENIED),
+            (&["read", "/etc/hostname"], DENIED),
+        ],
+    );
+}
+
+#[test]
+fn a_blocked_file_is_denied_by_its_other_name_too() {
+    let s = Scratch::new();
+    let secret = s.file("d/secret");
+    let other = s.path("d/other");
+    std::fs::hard_link(&secret, &other).unwrap();
+    let spec = format!("  file: {{matchPaths: [{{path: {secret}, action: Block}}]}}");
+    expect(&spec, &[(&["read", &secret], DENIED), (&["read", &other], DENIED), (&["read", &s.file("d/kept")], Got::Ok)]);
 }
 
 #[test]
@@ -176,15 +192,18 @@ fn a_plain_directory_without_subdirectories_is_exact() {
     let s = Scratch::new();
     let x = s.file("flat/x");
     let spec = format!("  file: {{matchDirectories: [{{dir: {}/, action: Allow}}]}}", s.path("flat"));
-    for got in under(&spec, &[
-        &["list", &s.path("flat")],
-        &["write", &x],
-        &["create", &s.path("flat/new")],
-        &["read", &s.path("flat/new")],
-        &["rename", &s.path("flat/new"), &s.path("flat/newer")],
-        &["unlink", &s.path("flat/newer")],
-        &["mkdir", &s.path("flat/sub")],
-    ]) {
+    for got in under(
+        &spec,
+        &[
+            &["list", &s.path("flat")],
+            &["write", &x],
+            &["create", &s.path("flat/new")],
+            &["read", &s.path("flat/new")],
+            &["rename", &s.path("flat/new"), &s.path("flat/newer")],
+            &["unlink", &s.path("flat/newer")],
+            &["mkdir", &s.path("flat/sub")],
+        ],
+    ) {
         let ok = Got::Ok;
         assert_eq!(got, [ok, ok, ok, ok, ok, ok, DENIED]);
     }
@@ -222,33 +241,39 @@ fn a_plain_directory_with_subdirectories_keeps_what_is_there() {
 #[test]
 fn sockets_are_judged_by_family_type_and_protocol() {
     let spec = "  network: {matchProtocols: [{protocol: tcp, action: Allow}, {protocol: udp, action: Allow}, {protocol: raw, action: Block}]}";
-    expect(spec, &[
-        (&["socket", "2", "1", "0"], Got::Ok),
-        (&["socket", "10", "1", "6"], Got::Ok),
-        (&["socket", "2", "2", "17"], Got::Ok),
-        (&["socket", "2", "2", "1"], DENIED),
-        (&["socket", "2", "3", "1"], DENIED),
-        (&["socket", "10", "3", "58"], DENIED),
-        (&["socket", "17", "3", "768"], DENIED),
-        (&["socket", "38", "5", "0"], DENIED),
-        (&["socket", "40", "1", "0"], DENIED),
-        // SOCK_STREAM with SCTP; AF_UNIX; NETLINK_ROUTE; another netlink protocol.
-        (&["socket", "2", "1", "132"], DENIED),
-        (&["socket", "1", "1", "0"], Got::Ok),
-        (&["socket", "16", "3", "0"], Got::Ok),
-        (&["socket", "16", "3", "15"], DENIED),
-    ]);
+    expect(
+        spec,
+        &[
+            (&["socket", "2", "1", "0"], Got::Ok),
+            (&["socket", "10", "1", "6"], Got::Ok),
+            (&["socket", "2", "2", "17"], Got::Ok),
+            (&["socket", "2", "2", "1"], DENIED),
+            (&["socket", "2", "3", "1"], DENIED),
+            (&["socket", "10", "3", "58"], DENIED),
+            (&["socket", "17", "3", "768"], DENIED),
+            (&["socket", "38", "5", "0"], DENIED),
+            (&["socket", "40", "1", "0"], DENIED),
+            // SOCK_STREAM with SCTP; AF_UNIX; NETLINK_ROUTE; another netlink protocol.
+            (&["socket", "2", "1", "132"], DENIED),
+            (&["socket", "1", "1", "0"], Got::Ok),
+            (&["socket", "16", "3", "0"], Got::Ok),
+            (&["socket", "16", "3", "15"], DENIED),
+        ],
+    );
 }
 
 #[test]
 fn a_blocked_protocol_leaves_the_rest() {
     let spec = "  network: {matchProtocols: [{protocol: udp, action: Block}]}";
-    expect(spec, &[
-        (&["socket", "2", "2", "0"], DENIED),
-        (&["socket", "10", "2", "17"], DENIED),
-        (&["socket", "2", "1", "0"], Got::Ok),
-        (&["socket", "10", "1", "0"], Got::Ok),
-    ]);
+    expect(
+        spec,
+        &[
+            (&["socket", "2", "2", "0"], DENIED),
+            (&["socket", "10", "2", "17"], DENIED),
+            (&["socket", "2", "1", "0"], Got::Ok),
+            (&["socket", "10", "1", "0"], Got::Ok),
+        ],
+    );
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -261,12 +286,15 @@ fn io_uring_and_other_abis_are_refused() {
     let native = s.program("native", &call_program(41, [2, 2, 0]));
     let i386 = s.program("i386", &elf32());
     let spec = "  network: {matchProtocols: [{protocol: tcp, action: Allow}]}";
-    expect(spec, &[
-        (&["exec", &ring], Got::Exit(EPERM)),
-        (&["exec", &x32], Got::Exit(EACCES)),
-        (&["exec", &native], Got::Exit(EACCES)),
-        (&["exec", &i386], Got::Signal(SIGSYS)),
-    ]);
+    expect(
+        spec,
+        &[
+            (&["exec", &ring], Got::Exit(EPERM)),
+            (&["exec", &x32], Got::Exit(EACCES)),
+            (&["exec", &native], Got::Exit(EACCES)),
+            (&["exec", &i386], Got::Signal(SIGSYS)),
+        ],
+    );
     // Without network rules there is no filter, and the same programs do what they do.
     for got in under("  process: {matchPaths: [{path: /no/such, action: Block}]}", &[&["exec", &i386], &["exec", &ring]]) {
         assert_ne!(got[0], Got::Signal(SIGSYS));
@@ -289,7 +317,8 @@ fn a_memfd_that_could_be_executed_is_not_made_under_an_allow_list() {
 #[test]
 fn a_denied_capability_is_dropped() {
     let spec = "  capabilities: {matchCapabilities: [{capability: net_bind_service, action: Block}]}";
-    let low_ports_are_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").is_ok_and(|t| t.trim() == "0");
+    let low_ports_are_free =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").is_ok_and(|t| t.trim() == "0");
     if low_ports_are_free {
         return;
     }

@@ -9,6 +9,7 @@ use palisade_policy::model::{Action, Class};
 use palisade_ruleset::{Mode, RuleSet, Scope};
 use serde::{Deserialize, Serialize};
 
+use super::aliases;
 use super::ask::Asker;
 use super::differences::{Gap, Weight};
 use super::gaps;
@@ -140,9 +141,8 @@ impl PlanOptions {
 impl Restricted {
     fn of(rules: &RuleSet) -> Self {
         let enforced = rules.workload().mode == Mode::Enforce;
-        let any = |class| {
-            enforced && rules.rules().iter().any(|r| r.class() == class && !r.audited && r.action() != Action::Audit)
-        };
+        let any =
+            |class| enforced && rules.rules().iter().any(|r| r.class() == class && !r.audited && r.action() != Action::Audit);
         Self {
             process: any(Class::Process),
             file: any(Class::File),
@@ -196,17 +196,13 @@ impl Plan {
         }
         let handled = handled(&mut walk, kinds);
         let started = programs::grant(&mut walk, handled, restricted.process);
+        let aliases = aliases::close(&mut walk);
         let Walk { grants, notes, .. } = walk;
         let grants: Vec<PathGrant> = grants
             .into_iter()
             .map(|(path, granted)| (path, granted.rights & handled & options.abi.rights(), granted.by))
             .filter(|(_, access, _)| !access.is_empty())
-            .map(|(path, access, by)| PathGrant {
-                identity: identity(view, &path),
-                path,
-                access,
-                by: by.into_iter().collect(),
-            })
+            .map(|(path, access, by)| PathGrant { identity: identity(view, &path), path, access, by: by.into_iter().collect() })
             .collect();
         let syscalls = SyscallPolicy::of(&asker, restricted);
         let drop_capabilities = if restricted.capability {
@@ -219,7 +215,15 @@ impl Plan {
             enumerated: notes.later.len() + notes.non_recursive.len(),
             grants: grants.len(),
         };
-        let found = gaps::Found { restricted, handled, notes: &notes, started: &started, syscalls: &syscalls, drops: &drop_capabilities };
+        let found = gaps::Found {
+            restricted,
+            handled,
+            notes: &notes,
+            aliases: &aliases,
+            started: &started,
+            syscalls: &syscalls,
+            drops: &drop_capabilities,
+        };
         let gaps = gaps::of(rules, view, options, &found);
         Ok(Self { abi: options.abi, handled: handled & options.abi.rights(), grants, syscalls, drop_capabilities, gaps, counts })
     }

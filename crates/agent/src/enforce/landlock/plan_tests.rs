@@ -1,27 +1,63 @@
 //! Plans over table trees: what is granted, and that it is what `decide()` answers.
 
 use palisade_policy::model::Class;
-use palisade_ruleset::{Mode, Postures, Posture, RuleSet, Scope, Tree, Workload};
+use palisade_ruleset::{Mode, Posture, Postures, RuleSet, Scope, Tree, Workload};
 
 use super::ask::Asker;
 use super::testing::{rules_of, rules_of_text};
-use super::{Abi, Difference, Effect, FileKind, Interpreter, NonRecursive, Plan, PlanError, PlanOptions, Rights, TableView, View};
+use super::{
+    Abi, Difference, Effect, FileKind, Interpreter, NonRecursive, Plan, PlanError, PlanOptions, Rights, TableView, View,
+};
 
 const LOADER: &str = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 
 /// A small merged-usr system.
 fn tree() -> TableView {
     let mut view = TableView::new(&[
-        "/app/server.js", "/app/node_modules/m/index.js", "/dev/null", "/dev/pts/0", "/dev/mapper/", "/etc/hosts", "/etc/passwd",
-        "/etc/shadow", "/etc/ssl/certs/a.pem", "/etc/ssl/private/key", "/home/u/x", "/proc/1/status", "/proc/meminfo",
-        "/proc/sys/kernel/core_pattern", "/sys/devices/system/cpu/online", "/tmp/d/x", "/tmp/x", "/usr/bin/bash", "/usr/bin/dash",
-        "/usr/bin/perl5.36", "/usr/bin/psql", "/usr/bin/python3.11", "/usr/lib/postgresql/15/bin/initdb",
-        "/usr/lib/postgresql/15/bin/postgres", "/usr/lib/postgresql/15/bin/psql", LOADER, "/usr/lib/x86_64-linux-gnu/libc.so.6",
-        "/usr/lib/x86_64-linux-gnu/perl/x.pm", "/usr/local/bin/node", "/usr/share/zoneinfo/UTC", "/run/postgresql/s", "/srv/",
-        "/var/lib/postgresql/data/base", "/var/log/nginx/access.log", "/etc/postgresql/15/conf",
+        "/app/server.js",
+        "/app/node_modules/m/index.js",
+        "/dev/null",
+        "/dev/pts/0",
+        "/dev/mapper/",
+        "/etc/hosts",
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/ssl/certs/a.pem",
+        "/etc/ssl/private/key",
+        "/home/u/x",
+        "/proc/1/status",
+        "/proc/meminfo",
+        "/proc/sys/kernel/core_pattern",
+        "/sys/devices/system/cpu/online",
+        "/tmp/d/x",
+        "/tmp/x",
+        "/usr/bin/bash",
+        "/usr/bin/dash",
+        "/usr/bin/perl5.36",
+        "/usr/bin/psql",
+        "/usr/bin/python3.11",
+        "/usr/lib/postgresql/15/bin/initdb",
+        "/usr/lib/postgresql/15/bin/postgres",
+        "/usr/lib/postgresql/15/bin/psql",
+        LOADER,
+        "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        "/usr/lib/x86_64-linux-gnu/perl/x.pm",
+        "/usr/local/bin/node",
+        "/usr/share/zoneinfo/UTC",
+        "/run/postgresql/s",
+        "/srv/",
+        "/var/lib/postgresql/data/base",
+        "/var/log/nginx/access.log",
+        "/etc/postgresql/15/conf",
     ]);
     view.add("/dev/vda", FileKind::BlockDevice);
-    let links = [("/bin", "/usr/bin"), ("/lib", "/usr/lib"), ("/lib64", "/usr/lib/x86_64-linux-gnu"), ("/var/run", "/run"), ("/usr/bin/sh", "/usr/bin/dash")];
+    let links = [
+        ("/bin", "/usr/bin"),
+        ("/lib", "/usr/lib"),
+        ("/lib64", "/usr/lib/x86_64-linux-gnu"),
+        ("/var/run", "/run"),
+        ("/usr/bin/sh", "/usr/bin/dash"),
+    ];
     let mut view = links.iter().fold(view, |view, (from, to)| view.link(from, to));
     for program in ["/usr/local/bin/node", "/usr/lib/postgresql/15/bin/postgres", "/usr/bin/bash"] {
         view = view.with_interpreter(program, Interpreter::Loader(b"/lib64/ld-linux-x86-64.so.2".to_vec()));
@@ -42,7 +78,8 @@ fn planned(spec: &str) -> (RuleSet, Plan) {
 
 /// The rights that a path has: its own and those of the directories above; everything that is not handled.
 fn effective(plan: &Plan, path: &str) -> Rights {
-    let covers = |grant: &[u8]| grant == b"/" || path.as_bytes().strip_prefix(grant).is_some_and(|r| r.is_empty() || r.starts_with(b"/"));
+    let covers =
+        |grant: &[u8]| grant == b"/" || path.as_bytes().strip_prefix(grant).is_some_and(|r| r.is_empty() || r.starts_with(b"/"));
     plan.grants.iter().filter(|g| covers(&g.path)).fold(!plan.handled, |all, g| all | g.access)
 }
 
@@ -208,7 +245,9 @@ fn the_program_to_start_is_made_readable_with_its_interpreters() {
 
 #[test]
 fn devices_and_procfs_entries_are_told_apart() {
-    let (rules, plan) = planned("  file: {matchDirectories: [{dir: /, recursive: true, action: Allow}], matchPaths: [{path: /proc/sys/kernel/core_pattern, action: Block}]}");
+    let (rules, plan) = planned(
+        "  file: {matchDirectories: [{dir: /, recursive: true, action: Allow}], matchPaths: [{path: /proc/sys/kernel/core_pattern, action: Block}]}",
+    );
     agrees(&rules, &plan, &["/"]);
     assert!(!may(&plan, "/dev/vda", Rights::READ_FILE) && may(&plan, "/dev/null", Rights::WRITE_FILE));
     assert!(!may(&plan, "/proc/sys/kernel/core_pattern", Rights::WRITE_FILE) && may(&plan, "/proc/meminfo", Rights::READ_FILE));
@@ -283,7 +322,11 @@ fn a_bound_that_is_reached_is_said_and_fails_to_the_usual_verdict() {
 #[test]
 fn what_an_older_abi_lacks_is_a_gap() {
     let view = tree();
-    let rules = rules_of("  file: {matchDirectories: [{dir: /etc/, recursive: true, readOnly: true, action: Block}]}", &view, &Workload::run());
+    let rules = rules_of(
+        "  file: {matchDirectories: [{dir: /etc/, recursive: true, readOnly: true, action: Block}]}",
+        &view,
+        &Workload::run(),
+    );
     let at = |abi| Plan::new(&rules, &view, &PlanOptions::new(Abi::new(abi))).unwrap();
     let metadata = |plan: &Plan| plan.unmet().filter(|g| g.difference == Difference::METADATA).count();
     assert_eq!([1, 2, 3, 7, 9].map(|abi| metadata(&at(abi))), [1, 1, 0, 0, 0]);
@@ -298,6 +341,24 @@ fn multi_call_binaries_are_told() {
     let rules = rules_of("  process: {matchPaths: [{path: /bin/sh, action: Block}]}", &view, &Workload::run());
     let plan = Plan::new(&rules, &view, &options()).unwrap();
     assert!(plan.unmet().any(|g| g.difference == Difference::MULTI_CALL && g.rules == [0]));
+}
+
+#[test]
+fn a_block_of_one_name_holds_for_all_names_of_the_file() {
+    let view = tree().hard_link("/usr/bin/perl5.36", "/usr/bin/perl").hard_link("/home/u/x", "/srv/y");
+    let spec = "  process: {matchPaths: [{path: /usr/bin/perl, action: Block}]}\n  file: {matchPaths: [{path: /home/u/x, action: Block}]}";
+    let rules = rules_of(spec, &view, &Workload::run());
+    let plan = Plan::new(&rules, &view, &options()).unwrap();
+    assert!(!may(&plan, "/usr/bin/perl", Rights::EXECUTE) && !may(&plan, "/usr/bin/perl5.36", Rights::EXECUTE));
+    assert!(plan.unmet().any(|g| g.difference == Difference::INODE && g.effect == Effect::Narrower));
+    // The other one's second name lies in a directory that is granted whole.
+    let told = plan.unmet().find(|g| g.difference == Difference::INODE && g.effect == Effect::Wider).unwrap();
+    assert!(told.text.contains("/home/u/x") && !told.text.contains("perl"), "{told}");
+    // An allow-list with its usual Block of everything else keeps what it allows, by all names.
+    let spec = "  process: {matchPaths: [{path: /usr/bin/perl, action: Allow}], matchDirectories: [{dir: /, recursive: true, action: Block}]}";
+    let rules = rules_of(spec, &view, &Workload::run());
+    let plan = Plan::new(&rules, &view, &options()).unwrap();
+    assert!(may(&plan, "/usr/bin/perl", Rights::EXECUTE));
 }
 
 #[test]
@@ -321,7 +382,8 @@ fn a_plan_is_handed_over_whole_and_is_always_the_same() {
 
 #[test]
 fn filters_say_what_the_match_list_says() {
-    let (rules, plan) = planned("  network: {matchProtocols: [{protocol: stream, action: Allow}, {protocol: icmp, action: Block}]}");
+    let (rules, plan) =
+        planned("  network: {matchProtocols: [{protocol: stream, action: Allow}, {protocol: icmp, action: Block}]}");
     let asker = Asker::new(&rules);
     assert!(rules.rules().iter().all(|r| r.class() == Class::Network));
     for family in [1, 2, 10, 16, 17, 38, 40, 43, 21] {

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use palisade_ruleset::By;
+
 use super::rights::Rights;
 use super::view::{FileKind, Interpreter};
-use super::walk::{Walk, join};
+use super::walk::{TYPICAL_NAME, Walk, join};
 
 /// What was granted for programs to start.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +23,7 @@ pub(super) struct Started {
 }
 
 /// Where programs are kept.
-pub(super) const PROGRAM_DIRECTORIES: [&str; 6] =
-    ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
+pub(super) const PROGRAM_DIRECTORIES: [&str; 6] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
 /// The loaders that a program not looked into may need.
 const LOADERS: [&str; 8] = [
@@ -53,12 +54,13 @@ pub(super) fn grant(walk: &mut Walk<'_>, handled: Rights, exec_restricted: bool)
         .filter(|(_, granted)| granted.rights.contains(Rights::EXECUTE))
         .map(|(path, granted)| (path.clone(), granted.by.clone()))
         .collect();
-    let everywhere = !exec_restricted || executable.iter().any(|(path, _)| path == b"/");
-    for (path, _) in &executable {
+    for (path, by) in &executable {
         match walk.view.file(path).map(|f| f.kind) {
             Some(FileKind::Directory) => {
                 by_directory = true;
-                if !everywhere && handled.contains(Rights::READ_FILE) && path != b"/proc" && path != b"/sys" {
+                let written = by.iter().any(|code| matches!(By::from_code(*code), Some(By::Rule(_))));
+                let pseudo = path == b"/proc" || path == b"/sys";
+                if written && path != b"/" && !pseudo && needs(walk, path, Rights::READ_FILE & handled) {
                     programs_below(walk, path, &mut programs);
                 }
             }
@@ -93,7 +95,9 @@ pub(super) fn grant(walk: &mut Walk<'_>, handled: Rights, exec_restricted: bool)
             let files = children.into_iter().filter(|c| c.kind == FileKind::File).map(|c| join(&directory, &c.name));
             programs.extend(files.filter(|path| walk.asker.exec(path).passes));
         }
-        started.elsewhere = everywhere;
+        let read_by_default = walk.asker.read(&join(b"/", TYPICAL_NAME), false).passes;
+        let exec_by_default = walk.asker.exec(&join(b"/", TYPICAL_NAME)).passes;
+        started.elsewhere = exec_by_default && !read_by_default;
     }
     let mut loaders: BTreeSet<Vec<u8>> = BTreeSet::new();
     for program in &programs {

@@ -64,7 +64,8 @@ impl Shapes {
         // In a class without an Allow everything passes but what a Block denies.
         let lists = rules.rules().iter().any(|r| r.class() == class && !r.audited && r.action() == Action::Allow);
         let mut out = Self::default();
-        for rule in rules.rules().iter().filter(|r| r.class() == class && (lists || (!r.audited && r.action() == Action::Block))) {
+        for rule in rules.rules().iter().filter(|r| r.class() == class && (lists || (!r.audited && r.action() == Action::Block)))
+        {
             match &rule.body {
                 RuleBody::Process(body) => out.object(&body.object, tree),
                 RuleBody::File(body) => {
@@ -77,17 +78,18 @@ impl Shapes {
             }
         }
         if class == Class::File {
-            out.built_in(rules, tree);
+            out.built_in(rules, question, tree);
         }
         out.shapes.dedup();
         out
     }
 
-    fn built_in(&mut self, rules: &RuleSet, tree: &dyn Tree) {
+    fn built_in(&mut self, rules: &RuleSet, question: Question, tree: &dyn Tree) {
         let workload = rules.workload();
         let first = self.shapes.len();
         if workload.base_set {
-            for glob in BASE_SET.iter().filter_map(|entry| Glob::parse(entry.pattern).ok()) {
+            let entries = BASE_SET.iter().filter(|entry| entry.write || question == Question::Read);
+            for glob in entries.filter_map(|entry| Glob::parse(entry.pattern).ok()) {
                 self.glob(&glob, tree);
                 if !Glob::is_magic(glob.text()) {
                     self.exact(glob.text().as_bytes(), tree);
@@ -202,6 +204,14 @@ impl Shapes {
         })
     }
 
+    /// Whether a name gets the same answer in two directories, one above the other: the same shapes meet it.
+    pub(super) fn same(&self, above: &Position, below: &Position, name: &[u8]) -> bool {
+        let all = |at: &Position| -> Vec<usize> {
+            at.live.iter().filter(|(i, states)| self.shapes[*i].meets_all(states, true)).map(|(i, _)| *i).collect()
+        };
+        !self.names(above, name) && !self.names(below, name) && all(above) == all(below)
+    }
+
     /// What can be said of everything below. `base`: whether the base set has a say there.
     pub(super) fn below(&self, at: &Position, base: bool) -> Reach {
         self.reach(at, base, false)
@@ -221,6 +231,9 @@ impl Shapes {
     }
 
     fn reach(&self, at: &Position, base: bool, children: bool) -> Reach {
+        // The base set only lets pass: where one entry takes in everything, the others add nothing.
+        let whole = |(i, states): &(usize, Vec<State>)| self.shapes[*i].built_in && self.shapes[*i].meets_all(states, children);
+        let base = base && !at.live.iter().any(whole);
         let mut reach = Reach::Alike;
         for (i, states) in &at.live {
             let shape = &self.shapes[*i];
@@ -261,11 +274,12 @@ impl Shape {
 
     /// Whether everything that goes on from here (or every single component) is accepted.
     fn meets_all(&self, states: &[State], children: bool) -> bool {
-        !self.apart && states.iter().any(|(at, _)| match self.tokens.get(*at..) {
-            Some([Token::DoubleStar]) => true,
-            Some([Token::Star]) => children,
-            _ => false,
-        })
+        !self.apart
+            && states.iter().any(|(at, _)| match self.tokens.get(*at..) {
+                Some([Token::DoubleStar]) => true,
+                Some([Token::Star]) => children,
+                _ => false,
+            })
     }
 
     fn steps(&self, states: &[State], text: &[u8]) -> Vec<State> {

@@ -244,6 +244,7 @@ fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, FilterError> {
 
 fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: u32) -> Result<BpfProgram, FilterError> {
     let arch = std::env::consts::ARCH.try_into().map_err(FilterError::Build)?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch).map_err(FilterError::Build)?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch).map_err(FilterError::Build)?;
     filter.try_into().map_err(FilterError::Build)
 }

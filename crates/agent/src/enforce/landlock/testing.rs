@@ -211,7 +211,8 @@ fn attempt(words: &[&str]) -> Got {
             done(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol).map(drop).map_err(Into::into))
         }
         ["exec", program, arguments @ ..] => {
-            let started = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let started =
+                Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
             match started {
                 Ok(status) => status.signal().map_or_else(|| Got::Exit(status.code().unwrap()), Got::Signal),
                 Err(e) => Got::Errno(e.raw_os_error().unwrap_or(-1)),

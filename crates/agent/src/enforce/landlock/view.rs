@@ -53,10 +53,12 @@ pub struct FileFacts {
     pub executable: bool,
     /// Which inode it is.
     pub identity: Identity,
+    /// How many names it has.
+    pub links: u64,
 }
 
 /// An inode by device and number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// The device.
     pub dev: u64,
@@ -83,6 +85,7 @@ pub struct TableView {
     files: BTreeMap<Vec<u8>, FileKind>,
     links: BTreeMap<Vec<u8>, Vec<u8>>,
     interpreters: BTreeMap<Vec<u8>, Interpreter>,
+    aliases: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// The longest ELF interpreter path or `#!` line that is read; the kernel's own limits are `PATH_MAX` and 256.
@@ -139,7 +142,7 @@ impl View for RealView {
     fn file(&self, path: &[u8]) -> Option<FileFacts> {
         let meta = fs::symlink_metadata(OsStr::from_bytes(path)).ok()?;
         let identity = Identity { dev: meta.dev(), ino: meta.ino() };
-        Some(FileFacts { kind: file_kind(meta.file_type()), executable: meta.mode() & 0o111 != 0, identity })
+        Some(FileFacts { kind: file_kind(meta.file_type()), executable: meta.mode() & 0o111 != 0, identity, links: meta.nlink() })
     }
 
     fn interpreter(&self, path: &[u8]) -> Option<Interpreter> {
@@ -194,8 +197,11 @@ impl ElfHeaders {
             return None;
         }
         let is_64 = head.get(4) == Some(&2);
-        let (offset, size, count) =
-            if is_64 { (le(head, 32, 8)?, le(head, 54, 2)?, le(head, 56, 2)?) } else { (le(head, 28, 4)?, le(head, 42, 2)?, le(head, 44, 2)?) };
+        let (offset, size, count) = if is_64 {
+            (le(head, 32, 8)?, le(head, 54, 2)?, le(head, 56, 2)?)
+        } else {
+            (le(head, 28, 4)?, le(head, 42, 2)?, le(head, 44, 2)?)
+        };
         Some(Self { is_64, offset, size, count: count.min(PROGRAM_HEADERS_MAX) })
     }
 
@@ -208,7 +214,8 @@ impl ElfHeaders {
             let read = file.read_at(&mut header, offset.checked_add(i.checked_mul(*size)?)?).ok()?;
             let header = header.get(..read)?;
             if le(header, 0, 4)? == PT_INTERP {
-                let (at, length) = if *is_64 { (le(header, 8, 8)?, le(header, 32, 8)?) } else { (le(header, 4, 4)?, le(header, 16, 4)?) };
+                let (at, length) =
+                    if *is_64 { (le(header, 8, 8)?, le(header, 32, 8)?) } else { (le(header, 4, 4)?, le(header, 16, 4)?) };
                 let mut text = vec![0; usize::try_from(length.min(INTERPRETER_MAX_BYTES)).ok()?];
                 file.read_exact_at(&mut text, at).ok()?;
                 return text.split(|b| *b == 0).next().map(<[u8]>::to_vec).filter(|t| t.starts_with(b"/"));
@@ -258,6 +265,14 @@ impl TableView {
         self
     }
 
+    /// A second name of a file.
+    #[must_use]
+    pub fn hard_link(mut self, file: &str, name: &str) -> Self {
+        self.add(name, FileKind::File);
+        self.aliases.insert(name.as_bytes().to_vec(), file.as_bytes().to_vec());
+        self
+    }
+
     /// What runs a program.
     #[must_use]
     pub fn with_interpreter(mut self, program: &str, interpreter: Interpreter) -> Self {
@@ -293,8 +308,10 @@ impl View for TableView {
 
     fn file(&self, path: &[u8]) -> Option<FileFacts> {
         let kind = *self.files.get(path)?;
-        let ino = self.files.keys().position(|p| p == path).and_then(|i| u64::try_from(i).ok())?;
-        Some(FileFacts { kind, executable: true, identity: Identity { dev: 1, ino } })
+        let file = self.aliases.get(path).map_or(path, Vec::as_slice);
+        let ino = self.files.keys().position(|p| p == file).and_then(|i| u64::try_from(i).ok())?;
+        let links = 1 + u64::try_from(self.aliases.values().filter(|f| *f == file).count()).ok()?;
+        Some(FileFacts { kind, executable: true, identity: Identity { dev: 1, ino }, links })
     }
 
     fn interpreter(&self, path: &[u8]) -> Option<Interpreter> {

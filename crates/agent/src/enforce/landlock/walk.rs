@@ -18,6 +18,7 @@ use palisade_ruleset::RuleSet;
 
 use super::ask::{Answer, Asker};
 use super::plan::{NonRecursive, PlanOptions};
+use super::programs::PROGRAM_DIRECTORIES;
 use super::rights::{Grant, Rights};
 use super::shapes::{Position, Question, Reach, Shapes};
 use super::view::{Child, FileKind, View};
@@ -54,6 +55,8 @@ pub(super) struct Notes {
     pub(super) unseen: BTreeMap<Vec<u8>, bool>,
     /// Entries of procfs are told apart.
     pub(super) procfs: bool,
+    /// Files that a Block names (not by directory), with the rights that it denies.
+    pub(super) blocked: Vec<(Vec<u8>, Rights)>,
 }
 
 /// The walk.
@@ -83,10 +86,12 @@ struct Here<'p> {
     at: At,
     /// The answers for a name that no rule names.
     typical: ByQuestion<Answer>,
+    /// The directory itself may be listed.
+    listable: bool,
 }
 
 /// A name that no sensible rule means.
-const TYPICAL_NAME: &[u8] = b"palisade~typical";
+pub(super) const TYPICAL_NAME: &[u8] = b"palisade~typical";
 
 // === impl Kinds ===
 
@@ -165,15 +170,15 @@ impl Walk<'_> {
     /// Walks from the root for these kinds of grants.
     pub(super) fn run(&mut self, kinds: Kinds) {
         let at = self.shapes.root();
-        self.directory(b"/", at, kinds, !kinds.has(Grant::Names));
+        let typical = self.typical(b"/");
+        let listable = self.asker.read(b"/", false).passes;
+        self.directory(Here { path: b"/", at, typical, listable }, kinds, !kinds.has(Grant::Names));
     }
 
     /// Grants what can be granted at and below a directory; returns the kinds that all of it now has.
     ///
     /// `makes_directories`: the workload may make directories here, by a grant above or because nothing forbids it.
-    fn directory(&mut self, path: &[u8], at: At, open: Kinds, makes_directories: bool) -> Kinds {
-        let typical = self.typical(path);
-        let here = Here { path, at, typical };
+    fn directory(&mut self, here: Here<'_>, open: Kinds, makes_directories: bool) -> Kinds {
         let (closed_full, open) = self.alike(&here, open);
         if open.is_empty() {
             return closed_full;
@@ -191,11 +196,25 @@ impl Walk<'_> {
 
     fn typical(&self, path: &[u8]) -> ByQuestion<Answer> {
         let probe = join(path, TYPICAL_NAME);
-        ByQuestion {
-            exec: self.asker.exec(&probe),
-            read: self.asker.read(&probe, false),
-            write: self.asker.write(&probe, false),
-        }
+        ByQuestion { exec: self.asker.exec(&probe), read: self.asker.read(&probe, false), write: self.asker.write(&probe, false) }
+    }
+
+    /// A child directory under consideration; asks only what may differ from its parent.
+    fn enter<'p>(&self, above: &Here<'_>, name: &[u8], path: &'p [u8]) -> Here<'p> {
+        let at = self.shapes.enter(&above.at, name);
+        let probe = join(path, TYPICAL_NAME);
+        let typical = |grant: Grant, ask: &dyn Fn() -> Answer| {
+            let same = self.shapes.of(grant).same(above.at.of(grant), at.of(grant), TYPICAL_NAME);
+            if same { *above.typical.of(grant) } else { ask() }
+        };
+        let typical = ByQuestion {
+            exec: typical(Grant::Exec, &|| self.asker.exec(&probe)),
+            read: typical(Grant::Read, &|| self.asker.read(&probe, false)),
+            write: typical(Grant::Write, &|| self.asker.write(&probe, false)),
+        };
+        let named = self.shapes.read.names(&above.at.read, name);
+        let listable = if named { self.asker.read(path, false).passes } else { above.typical.read.passes };
+        Here { path, at, typical, listable }
     }
 
     /// Settles the kinds for which everything below is alike: (granted in full, still open).
@@ -203,7 +222,7 @@ impl Walk<'_> {
         let (mut full, mut still) = (Kinds::NONE, Kinds::NONE);
         for grant in open.iter() {
             let answer = *here.typical.of(grant);
-            let itself = if grant == Grant::List { self.asker.read(here.path, false).passes } else { answer.passes };
+            let itself = if grant == Grant::List { here.listable } else { answer.passes };
             match (self.reach(here, grant), itself, answer.passes) {
                 (Reach::Alike, true, true) => {
                     self.grant(here.path, grant.rights(), answer);
@@ -237,7 +256,7 @@ impl Walk<'_> {
         let mut full = Kinds::NONE;
         for grant in open.iter() {
             let answer = *here.typical.of(grant);
-            let passes = answer.passes && (grant != Grant::List || self.asker.read(here.path, false).passes);
+            let passes = answer.passes && (grant != Grant::List || here.listable);
             if passes {
                 self.grant(here.path, grant.rights(), answer);
                 full = full.with(Kinds::of(grant));
@@ -259,7 +278,7 @@ impl Walk<'_> {
         for grant in open.both(Kinds::FILES).iter() {
             let answer = *here.typical.of(grant);
             let passes = match grant {
-                Grant::List => self.asker.read(here.path, false).passes,
+                Grant::List => here.listable,
                 Grant::Exec | Grant::Read | Grant::Write | Grant::Names => answer.passes,
             };
             if !passes || !(exact || widen) || !self.is_plain(here, grant) {
@@ -289,13 +308,11 @@ impl Walk<'_> {
     /// Grants each child what passes, and the directory what all of it has.
     fn children(&mut self, here: &Here<'_>, children: &[Child], open: Kinds, makes_directories: bool) -> Kinds {
         let mut all = open;
-        for child in children {
+        for child in self.in_order(here, children) {
             let path = join(here.path, &child.name);
             let has = match child.kind {
-                FileKind::Directory if path == b"/proc" => self.procfs(self.enter(here, &child.name), open),
-                FileKind::Directory => {
-                    self.directory(&path, self.enter(here, &child.name), open, makes_directories)
-                }
+                FileKind::Directory if path == b"/proc" => self.procfs(&self.enter(here, &child.name, &path), open),
+                FileKind::Directory => self.directory(self.enter(here, &child.name, &path), open, makes_directories),
                 FileKind::File | FileKind::BlockDevice => self.leaf(here, child, &path, open),
                 // A link has no content; what it names is judged by its own path.
                 FileKind::Link => open,
@@ -308,7 +325,7 @@ impl Walk<'_> {
         for grant in open.iter() {
             let answer = *here.typical.of(grant);
             let promotable = match grant {
-                Grant::List => self.asker.read(here.path, false).passes,
+                Grant::List => here.listable,
                 Grant::Exec | Grant::Read | Grant::Write | Grant::Names => {
                     answer.passes && self.reach(here, grant) == Reach::Floating
                 }
@@ -334,19 +351,36 @@ impl Walk<'_> {
             }
         } else if here.typical.of(grant).passes {
             let plain = grant != Grant::Exec && self.is_plain(here, grant);
-            if plain { self.notes.non_recursive.insert(path) } else { self.notes.later.insert(path) };
+            if plain {
+                self.notes.non_recursive.insert(path)
+            } else {
+                self.notes.later.insert(path)
+            };
         }
     }
 
-    fn enter(&self, here: &Here<'_>, name: &[u8]) -> At {
-        self.shapes.enter(&here.at, name)
+    /// The order in which to spend the bound on entries: what rules name by its place first, then where programs are.
+    fn in_order<'c>(&self, here: &Here<'_>, children: &'c [Child]) -> Vec<&'c Child> {
+        let mut out: Vec<&Child> = children.iter().collect();
+        out.sort_by_cached_key(|child| {
+            let at = self.shapes.enter(&here.at, &child.name);
+            let mixed = [Grant::Exec, Grant::Read, Grant::Write].into_iter().any(|grant| {
+                let base = here.typical.of(grant).asked_base;
+                self.shapes.of(grant).below(at.of(grant), base) == Reach::Mixed
+            });
+            let path = join(here.path, &child.name);
+            let programs = PROGRAM_DIRECTORIES.iter().any(|d| d.as_bytes().starts_with(&path));
+            (child.kind == FileKind::Directory, !mixed, !programs)
+        });
+        out
     }
 
     /// Grants a file what passes; returns the kinds that it has.
     fn leaf(&mut self, here: &Here<'_>, child: &Child, path: &[u8], open: Kinds) -> Kinds {
         let block = child.kind == FileKind::BlockDevice;
         let named = |grant| self.shapes.of(grant).names(here.at.of(grant), &child.name);
-        let named = ByQuestion { exec: named(Grant::Exec), read: block || named(Grant::Read), write: block || named(Grant::Write) };
+        let named =
+            ByQuestion { exec: named(Grant::Exec), read: block || named(Grant::Read), write: block || named(Grant::Write) };
         let mut has = Kinds::NONE;
         for grant in open.iter() {
             let answer = match grant {
@@ -361,14 +395,15 @@ impl Walk<'_> {
                 if !matches!(grant, Grant::List | Grant::Names) {
                     self.grant(path, grant.rights() & Rights::OF_FILES, answer);
                 }
+            } else if self.asker.names_object(answer) {
+                self.notes.blocked.push((path.to_vec(), grant.rights() & Rights::OF_FILES));
             }
         }
         has
     }
 
     /// procfs: entries of processes come and go, so only the acting process's own can be granted, by the stub.
-    fn procfs(&mut self, at: At, open: Kinds) -> Kinds {
-        let here = Here { path: b"/proc", typical: self.typical(b"/proc"), at };
+    fn procfs(&mut self, here: &Here<'_>, open: Kinds) -> Kinds {
         let written = self.written_below(&here.at);
         let mut full = Kinds::NONE;
         let mut apart = Kinds::NONE;
@@ -390,9 +425,9 @@ impl Walk<'_> {
         }
         if !apart.is_empty() {
             self.notes.procfs = true;
-            self.own_entries(&here, apart);
+            self.own_entries(here, apart);
             if written {
-                self.global_entries(&here, apart);
+                self.global_entries(here, apart);
             }
         }
         full
@@ -403,12 +438,12 @@ impl Walk<'_> {
     }
 
     fn own_entries(&mut self, proc: &Here<'_>, open: Kinds) {
-        let at = self.enter(proc, b"self");
-        if self.written_below(&at) {
-            self.directory(b"/proc/self", at, open, false);
+        let own = self.enter(proc, b"self", b"/proc/self");
+        if self.written_below(&own.at) {
+            self.directory(own, open, false);
             return;
         }
-        let typical = self.typical(b"/proc/self");
+        let typical = own.typical;
         for grant in open.iter().filter(|g| *g != Grant::Names) {
             let answer = *typical.of(grant);
             if answer.passes {
@@ -427,7 +462,7 @@ impl Walk<'_> {
             let path = join(b"/proc", name);
             match child.kind {
                 FileKind::Directory => {
-                    self.directory(&path, self.enter(proc, name), open, false);
+                    self.directory(self.enter(proc, name, &path), open, false);
                 }
                 FileKind::File | FileKind::BlockDevice => {
                     self.leaf(proc, &child, &path, open);

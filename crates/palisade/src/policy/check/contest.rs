@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use palisade_policy::Problem;
 use palisade_policy::model::{Action, Kind, PathObject, Policy};
 use palisade_ruleset::{
-    Access, Actor, By, FileMode, NoLinks, Object, Operation, Program, Rule, RuleBody, RuleSet, Verdict, explain,
+    Access, Actor, By, Explanation, FileMode, NoLinks, Object, Operation, Program, Rule, RuleBody, RuleSet, Verdict, explain,
 };
 
 use super::{coexist, rules_of, sample};
@@ -21,6 +21,9 @@ use crate::text;
 /// Work at most, in comparisons of a rule with an access: about two seconds.
 const WORK_MAX: usize = 4_000_000;
 
+/// Directories of other rules in which a name or a floating glob is tried, at most.
+const DIRECTORIES_MAX: usize = 32;
+
 /// A note on each Allow, and each policy whose Block it defeats.
 pub(super) fn notes(policies: &[&Policy]) -> Vec<Problem> {
     let mut notes = Vec::new();
@@ -31,12 +34,12 @@ pub(super) fn notes(policies: &[&Policy]) -> Vec<Problem> {
             if !lists || !coexist::may_meet(one, other) {
                 continue;
             }
+            pair(&rules_of(&[one, other], &NoLinks), &mut work, &mut notes);
             if work > WORK_MAX {
-                let message = "too many policies to look for Allows that defeat Blocks of others: not all were compared";
-                notes.push(report::note(&other.origin, String::new(), message.to_owned(), "check fewer at once"));
+                let message = "so many rules that not all Allows were compared with the Blocks of other policies";
+                notes.push(report::note(&other.origin, String::new(), message.to_owned(), "check fewer policies at once"));
                 return notes;
             }
-            pair(&rules_of(&[one, other], &NoLinks), &mut work, &mut notes);
         }
     }
     notes
@@ -51,24 +54,34 @@ fn has(policy: &Policy, action: Action) -> bool {
 }
 
 fn pair(rules: &RuleSet, work: &mut usize, notes: &mut Vec<Problem>) {
+    // The program that nobody names comes first: its findings are the plainest.
+    let named = rules.rules().iter().flat_map(|rule| sample::programs(&rule.body));
+    let mut programs: Vec<Program> = std::iter::once(sample::some_program()).chain(named).collect();
+    unique(&mut programs);
+    let operations = operations(rules);
     let mut told = HashSet::new();
-    for access in accesses(rules) {
+    for (program, operation) in programs.iter().flat_map(|program| operations.iter().map(move |operation| (program, operation))) {
         *work += rules.rules().len();
         if *work > WORK_MAX {
             return;
         }
-        let explanation = explain(rules, &access);
-        let By::Rule(winner) = explanation.decision.by else { continue };
-        let Some(allow) = rules.rule(winner).filter(|rule| rule.action() == Action::Allow) else { continue };
-        if explanation.decision.verdict == Verdict::Block {
-            continue;
-        }
-        let defeated = explanation.matched.iter().filter(|m| m.says == "Block").filter_map(|m| rules.rule(m.rule));
-        let Some(block) = defeated.into_iter().find(|block| block.policy != allow.policy) else { continue };
+        let actor = Actor { program: program.clone(), uid: 0, terminal: false };
+        let access = Access { actor, operation: operation.clone() };
+        let Some((allow, block)) = defeat(rules, &access) else { continue };
         if told.insert(allow.id) {
             notes.push(note(allow, block, &access));
         }
     }
+}
+
+/// The Allow that decides an access, and a Block of another policy that it decides against.
+fn defeat<'a>(rules: &'a RuleSet, access: &Access) -> Option<(&'a Rule, &'a Rule)> {
+    let Explanation { decision, reason: _, matched } = explain(rules, access);
+    let By::Rule(winner) = decision.by else { return None };
+    let allow = rules.rule(winner).filter(|rule| rule.action() == Action::Allow && decision.verdict != Verdict::Block)?;
+    let blocks = matched.iter().filter(|m| m.says == "Block").filter_map(|m| rules.rule(m.rule));
+    let block = blocks.into_iter().find(|block| block.policy != allow.policy)?;
+    Some((allow, block))
 }
 
 fn note(allow: &Rule, block: &Rule, access: &Access) -> Problem {
@@ -106,7 +119,9 @@ fn title(access: &Access) -> String {
             let name = palisade_policy::model::Capability::from_number(*number).map_or("?", |c| c.name());
             format!("capability {name}")
         }
-        Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => String::new(),
+        Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
+            String::new()
+        }
     };
     format!("{what}{from}")
 }
@@ -119,11 +134,9 @@ fn name(object: &Object) -> String {
     }
 }
 
-/// Everything that the rules name, as done by every program that they name.
-fn accesses(rules: &RuleSet) -> Vec<Access> {
+/// Everything that the rules name.
+fn operations(rules: &RuleSet) -> Vec<Operation> {
     let bodies = || rules.rules().iter().map(|rule| &rule.body);
-    let mut programs: Vec<Program> = bodies().flat_map(sample::programs).chain([sample::some_program()]).collect();
-    unique(&mut programs);
     let mut operations: Vec<Operation> = Vec::new();
     for rule in rules.rules() {
         let others = rules.rules().iter().filter(|other| other.class() == rule.class() && other.policy != rule.policy);
@@ -132,7 +145,7 @@ fn accesses(rules: &RuleSet) -> Vec<Access> {
             PathObject::Path(_) | PathObject::Pattern(_) | PathObject::ExecName(_) => None,
         });
         let own = sample::object_of(&rule.body);
-        let met = directories.filter_map(|directory| sample::in_directory(own?, directory));
+        let met = directories.take(DIRECTORIES_MAX).filter_map(|directory| sample::in_directory(own?, directory));
         let objects = sample::objects(&rule.body).into_iter().chain(met);
         match &rule.body {
             RuleBody::Process(process) => operations.extend(objects.map(|object| exec(object, process.allowed_args.as_deref()))),
@@ -151,12 +164,7 @@ fn accesses(rules: &RuleSet) -> Vec<Access> {
     if bodies().any(|body| matches!(body, RuleBody::Network(_))) {
         operations.extend(NamedSocket::all().map(|named| Operation::Socket { socket: named.socket }));
     }
-    let by = |program: &Program| {
-        let actor = Actor { program: program.clone(), uid: 0, terminal: false };
-        operations.iter().map(move |operation| Access { actor: actor.clone(), operation: operation.clone() })
-    };
-    // The program that nobody names comes last in `programs` and first here: its findings are the plainest.
-    programs.iter().rev().flat_map(by).collect()
+    operations
 }
 
 fn exec(object: Object, allowed_args: Option<&[String]>) -> Operation {

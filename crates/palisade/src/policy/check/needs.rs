@@ -40,7 +40,7 @@ pub(super) fn notes(policy: &Policy, root: &RootDir) -> Vec<Problem> {
     for (program, allow) in programs(&rules, root) {
         let view = View { rules: &rules, root, program: &program };
         for (message, help) in view.findings() {
-            if told.insert(message.clone()) {
+            if told.insert((allow.id, message.clone())) {
                 notes.push(report::note(allow.origin(), format!("spec.{}", allow.position()), message, &help));
             }
         }
@@ -62,7 +62,7 @@ fn programs<'a>(rules: &'a RuleSet, root: &RootDir) -> BTreeMap<Vec<u8>, &'a Rul
         if let Some(glob) = glob.filter(|glob| glob.is_anchored()) {
             let prefix = glob.literal_prefix();
             let cut = prefix.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
-            files.extend(below(&prefix[..cut], root));
+            files.extend(below(&prefix[..cut], root, |kind| kind == FileKind::Program));
         }
         for file in files {
             let Some(file) = root.resolve(&file).map(|r| r.path) else { continue };
@@ -75,29 +75,29 @@ fn programs<'a>(rules: &'a RuleSet, root: &RootDir) -> BTreeMap<Vec<u8>, &'a Rul
     found
 }
 
-/// The programs below a directory.
-fn below(directory: &[u8], root: &RootDir) -> Vec<Vec<u8>> {
-    let mut programs = Vec::new();
+/// What of a kind is below a directory.
+fn below(directory: &[u8], root: &RootDir, wanted: impl Fn(FileKind) -> bool) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
     let mut open = vec![(directory.to_vec(), 0)];
     let mut looked_at = 0;
-    while let Some((directory, depth)) = open.pop() {
+    while let Some((mut directory, depth)) = open.pop() {
+        if !directory.ends_with(b"/") {
+            directory.push(b'/');
+        }
         for name in root.names_in(&directory, ENTRIES_MAX) {
             looked_at += 1;
             if looked_at > ENTRIES_MAX {
-                return programs;
+                return found;
             }
-            let mut path = [directory.as_slice(), &name].concat();
+            let path = [directory.as_slice(), &name].concat();
             match root.kind(&path) {
-                Some(FileKind::Program) => programs.push(path),
-                Some(FileKind::Directory) if depth < DEPTH_MAX => {
-                    path.push(b'/');
-                    open.push((path, depth + 1));
-                }
-                Some(FileKind::File | FileKind::Directory | FileKind::BlockDevice | FileKind::Other) | None => {}
+                Some(FileKind::Directory) if depth < DEPTH_MAX => open.push((path, depth + 1)),
+                Some(kind) if wanted(kind) => found.push(path),
+                Some(_) | None => {}
             }
         }
     }
-    programs
+    found
 }
 
 /// One program and what the policy says to it.
@@ -146,7 +146,8 @@ impl View<'_> {
             let Some(file) = root.resolve(path).map(|r| r.path) else { return false };
             let actor = actor(program);
             let mapping = Access { actor, operation: Operation::MapExec { object: Object::Path(file.clone()), owner: None } };
-            self.file(FileMode::Read, &file, program).verdict == Verdict::Block || decide(rules, &mapping).verdict == Verdict::Block
+            self.file(FileMode::Read, &file, program).verdict == Verdict::Block
+                || decide(rules, &mapping).verdict == Verdict::Block
         };
         let denied: Vec<&Vec<u8>> = closure.found.values().filter(denied).collect();
         if denied.is_empty() {
@@ -159,25 +160,38 @@ impl View<'_> {
         Some((message, "allow their directory with readOnly, or leave the base set on".to_owned()))
     }
 
-    /// Directories that bear the program's name and may not be read.
+    /// Directories that bear the program's name and are closed to it.
     fn data(&self) -> Option<(String, String)> {
         let Self { rules: _, root, program } = self;
         let components = program.split(|b| *b == b'/').filter_map(|c| std::str::from_utf8(c).ok());
         let names: BTreeSet<&str> = components.filter(|c| c.len() > 2 && !GENERAL.contains(c) && !c.starts_with('.')).collect();
-        let mut denied = Vec::new();
+        let mut closed = Vec::new();
         for base in DATA_DIRECTORIES {
             for name in &names {
                 let path = format!("{base}/{name}").into_bytes();
-                let Some(file) = root.resolve(&path).map(|r| r.path) else { continue };
-                let below = [file.as_slice(), b"/some-file"].concat();
-                let closed = |path| self.file(FileMode::Read, path, program).by == By::DefaultPosture;
-                if root.kind(&path) == Some(FileKind::Directory) && closed(&file) && closed(&below) && !program.starts_with(&file) {
-                    denied.push(text::name(&file).into_owned());
+                let Some(directory) = root.resolve(&path).map(|r| r.path) else { continue };
+                if root.kind(&path) == Some(FileKind::Directory) && self.is_closed(&directory) {
+                    closed.push(text::name(&directory).into_owned());
                 }
             }
         }
-        let message = format!("{} may not read what bears its name: {}", text::name(program), denied.join(", "));
-        (!denied.is_empty()).then(|| (message, "allow what it needs of that, with readOnly".to_owned()))
+        let message = format!("a program of this rule may not use what bears its name: {}", closed.join(", "));
+        (!closed.is_empty()).then(|| (message, "allow what it needs of that, with readOnly where it only reads".to_owned()))
+    }
+
+    /// Whether some file in the directory may not be read; of an empty one, whether nothing may be made in it.
+    fn is_closed(&self, directory: &[u8]) -> bool {
+        let Self { rules: _, root, program } = self;
+        let is_posture = |mode, path: &[u8]| self.file(mode, path, program).by == By::DefaultPosture;
+        let files = below(directory, root, |kind| matches!(kind, FileKind::File | FileKind::Program));
+        if files.is_empty() {
+            let example = [directory, b"/some-file"].concat();
+            return !directory.starts_with(b"/var/cache/") && is_posture(FileMode::Write, &example);
+        }
+        let resolved = files.iter().filter_map(|file| root.resolve(file)).map(|r| r.path);
+        // What a link in it leads to elsewhere is not the directory's.
+        let mut own = resolved.filter(|file| file.starts_with(directory) && file != program);
+        own.any(|file| is_posture(FileMode::Read, &file))
     }
 
     fn file(&self, mode: FileMode, path: &[u8], by: &[u8]) -> Decision {

@@ -96,7 +96,8 @@ fn dominates(better: &Rule, rule: &Rule, policy: &Policy) -> bool {
 fn ranks_before(rules: &RuleSet, access: &Access, better: &Rule, rule: &Rule) -> bool {
     let matched = explain(rules, access).matched;
     let find = |wanted: &Rule| {
-        let is_it = |m: &Matched| rules.rule(m.rule).is_some_and(|r| r.origin() == wanted.origin() && r.position() == wanted.position());
+        let is_it =
+            |m: &Matched| rules.rule(m.rule).is_some_and(|r| r.origin() == wanted.origin() && r.position() == wanted.position());
         matched.iter().position(is_it)
     };
     let Some(own) = find(rule) else { return true };
@@ -197,7 +198,9 @@ impl<'a> Key<'a> {
         match body {
             RuleBody::Process(rule) => match &rule.object {
                 PathObject::Directory { dir, recursive: _ } => Self::ProcessDirectory(&dir.literal, sources),
-                object @ (PathObject::Path(_) | PathObject::Pattern(_) | PathObject::ExecName(_)) => Self::Process(object, sources),
+                object @ (PathObject::Path(_) | PathObject::Pattern(_) | PathObject::ExecName(_)) => {
+                    Self::Process(object, sources)
+                }
             },
             RuleBody::File(rule) => match &rule.object {
                 PathObject::Directory { dir, recursive: _ } => Self::FileDirectory(&dir.literal, sources),

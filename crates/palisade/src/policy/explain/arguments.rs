@@ -54,7 +54,7 @@ pub(super) struct Task {
     /// It has a controlling terminal
     #[arg(long)]
     tty: bool,
-    /// argv[0] of --exec, where it is not the program's name
+    /// `argv[0]` of --exec, where it is not the program's name
     #[arg(long = "as", value_name = "NAME")]
     invoked_as: Option<OsString>,
     /// An argument of --exec; may be given several times

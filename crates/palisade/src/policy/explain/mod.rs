@@ -99,8 +99,7 @@ fn left_out(policies: &[Policy], rules: &RuleSet) -> Vec<String> {
 impl Target {
     fn workload(&self) -> Workload {
         let Self { labels, namespace, host } = self;
-        let (scope, postures) =
-            if *host { (Scope::Host, Postures::HOST) } else { (Scope::Workload, Postures::WORKLOAD) };
+        let (scope, postures) = if *host { (Scope::Host, Postures::HOST) } else { (Scope::Workload, Postures::WORKLOAD) };
         Workload {
             scope,
             postures,

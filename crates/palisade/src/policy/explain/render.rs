@@ -119,7 +119,9 @@ fn stage_text(stage: &Stage, rules: &RuleSet, text: &mut String) {
     text.push_str(&format!("  {}\n", text::lines(reason)));
     if let Some((verdict, by)) = decision.shadow {
         let because = match by {
-            By::Rule(id) => rules.rule(id).map_or_else(String::new, |rule| format!(", by {} of {}", rule.position(), rule.policy)),
+            By::Rule(id) => {
+                rules.rule(id).map_or_else(String::new, |rule| format!(", by {} of {}", rule.position(), rule.policy))
+            }
             By::DefaultPosture | By::BaseSet | By::BuiltIn(_) | By::Nothing => String::new(),
         };
         let line = format!("with the policies in audited mode it would be {verdict}{because}");

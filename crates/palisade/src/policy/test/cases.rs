@@ -53,6 +53,9 @@ pub(super) struct Expected {
     pub(super) rule: Option<String>,
 }
 
+/// What is done to a file.
+type FileKind = fn(Named) -> What;
+
 /// A place in a test file, for errors.
 struct At<'a>(&'a str, Location);
 
@@ -143,7 +146,23 @@ fn push_test(
     cases: &mut Vec<Case>,
 ) -> anyhow::Result<()> {
     let TestFields {
-        name, exec, map_exec, read, write, socket, capability, from, uid, owner, tty, invoked_as, args, expect, rule, allow, audit,
+        name,
+        exec,
+        map_exec,
+        read,
+        write,
+        socket,
+        capability,
+        from,
+        uid,
+        owner,
+        tty,
+        invoked_as,
+        args,
+        expect,
+        rule,
+        allow,
+        audit,
         block,
     } = test;
     let actor = ActorFields { from, uid, owner, tty };
@@ -199,7 +218,8 @@ fn push(name: Option<&str>, location: Location, questions: Vec<Question>, expect
 
 impl Accesses {
     fn of(group: GroupFields, location: Location) -> (Self, Option<String>) {
-        let GroupFields { exec, map_exec, read, write, socket, capability, from, uid, owner, tty, invoked_as, args, rule } = group;
+        let GroupFields { exec, map_exec, read, write, socket, capability, from, uid, owner, tty, invoked_as, args, rule } =
+            group;
         let actor = ActorFields { from, uid, owner, tty };
         (Self { location, exec, map_exec, read, write, socket, capability, actor, invoked_as, args }, rule)
     }
@@ -209,8 +229,7 @@ impl Accesses {
         let at = At(file, location);
         let named = |text: String| Named::parse(text.as_bytes()).map_err(|error| anyhow::anyhow!("{at}: `{text}`: {error}"));
         let mut what = Vec::new();
-        let kinds: [(_, fn(Named) -> What); 4] =
-            [(exec, What::Exec), (map_exec, What::MapExec), (read, What::Read), (write, What::Write)];
+        let kinds: [(_, FileKind); 4] = [(exec, What::Exec), (map_exec, What::MapExec), (read, What::Read), (write, What::Write)];
         for (texts, kind) in kinds {
             for text in texts.map(OneOrMany::into_vec).unwrap_or_default() {
                 what.push(kind(named(text)?));

@@ -22,7 +22,7 @@ use render::{Checked, Report};
 const EXAMPLES: &str = r#"A test file:
   policies: [nginx.yaml]              # relative to the test file
   workload:                           # all of it optional
-    labels: {app: web}                # given: selectors are honoured; left out: every policy applies
+    labels: {app: web}                # given: selectors are honoured; else every policy applies
     namespace: production
     container: nginx
     host: false                       # true: a task of the host, with host policies
@@ -45,8 +45,8 @@ const EXAMPLES: &str = r#"A test file:
     rule: "nginx:process.matchDirectories[0]"    # who decides: POLICY:POSITION, or DefaultPosture,
                                                  # BaseSet, none, or a built-in rule
 
-What is done: exec, read, write, mapExec, socket, capability; one or a list of each. Who does it: from
-(`unknown` if it cannot be told), uid, owner, tty.
+What is done: exec, read, write, mapExec, socket, capability; one or a list of each.
+Who does it: from (`unknown` if it cannot be told), uid, owner, tty.
 
 Examples:
   palisade policy test nginx.test.yaml

@@ -1,0 +1,26 @@
+# The commands of a newcomer; each installs what it needs, naming it.
+
+.PHONY: all test demo bench fuzz deps help
+
+help:
+	@echo "make test    every test, the virtual machine included"
+	@echo "make demo    a real nginx under its policy, and what becomes of attempts from inside"
+	@echo "make bench   instruction counts in the virtual machine, compile times, table sizes"
+	@echo "make fuzz    random YAML against the parser and the compiler, for FUZZ_SECONDS (default 60)"
+	@echo "make deps    the Debian packages that all this needs"
+
+deps:
+	@sh scripts/bootstrap.sh
+	@cargo xtask deps --install
+
+test: deps
+	@cargo xtask test
+
+demo: deps
+	@cargo xtask demo
+
+bench: deps
+	@cargo xtask bench
+
+fuzz: deps
+	@cargo test --release -p palisade-policy --test never_panics -- --nocapture

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The judging half of the kernel programs (table.h, table_size.h, socket.h), compiled for user space: the very text
+ * that the kernel runs, over tables and questions from a file, without a kernel.
+ *
+ *   cc -O2 -I ../../src/c -o decide decide.c && ./decide FILE
+ *
+ * FILE, little-endian, is a row of records. 1: u32 length, a table. 2: a question about the last table:
+ *   u8 class, u8 operation, u8 terminal, u8 owner, u8 kind (0 path, 1 unresolvable, 2 socket, 3 capability),
+ *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, text invocation name,
+ *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
+ * text: u16 length, bytes. program: u8 known, text.
+ */
+#include <errno.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+
+enum {
+	NAME_MAX = 255, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_NETLINK = 16, AF_PACKET = 17, AF_SMC = 43,
+	SOCK_STREAM = 1, SOCK_DGRAM, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET = 10, NETLINK_ROUTE = 0,
+};
+
+/* What the headers want of libbpf's: maps are their own addresses here. */
+#define SEC(name)
+#define __always_inline inline __attribute__((always_inline))
+#define __uint(name, value) int (*name)[value]
+#define __type(name, value) value *name
+#define __array(name, value) value *name[]
+enum { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS };
+enum { BPF_MAP_TYPE_RINGBUF = 5, BPF_F_MMAPABLE = 6 };
+
+static void *bpf_map_lookup_elem(void *map, const void *key);
+static u64 bpf_get_current_pid_tgid(void) { return 0; }
+static u32 bpf_get_smp_processor_id(void) { return 0; }
+
+static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
+{
+	long (*step)(u32, void *) = body;
+
+	for (u32 i = 0; i < rounds; i++)
+		if (step(i, context))
+			break;
+	return 0;
+}
+
+#include "abi.h"
+#include "maps.h"
+#include "scratch.h"
+#include "table.h"
+#include "socket.h"
+
+static struct pal_scratch slot;
+static struct pal_label label;
+static char *table;
+static char inner;
+
+static void *bpf_map_lookup_elem(void *map, const void *key)
+{
+	if (map == &pal_slots)
+		return &slot;
+	if (map == &pal_labels)
+		return &label;
+	if (map == &inner)
+		return table;
+	if ((map == &pal_tables_s && label.size == 0) || (map == &pal_tables_m && label.size == 1) ||
+	    (map == &pal_tables_l && label.size == 2) || (map == &pal_tables_x && label.size == 3))
+		return &inner;
+	return NULL;
+}
+
+static FILE *file;
+
+static void get(void *to, size_t n)
+{
+	if (fread(to, 1, n, file) != n) {
+		fprintf(stderr, "the file ends inside a record\n");
+		exit(2);
+	}
+}
+
+static u32 get_u32(void) { u32 x; get(&x, 4); return x; }
+static u8 get_u8(void) { u8 x; get(&x, 1); return x; }
+
+static u16 get_text(char *text)
+{
+	u16 n;
+
+	get(&n, 2);
+	get(text, n);
+	text[n] = 0;
+	return n;
+}
+
+static void put_path(const char *text, u16 n)
+{
+	slot.offset = PATH_END - n;
+	memcpy(&slot.path[slot.offset], text, n);
+	slot.path[PATH_END] = 0;
+}
+
+static u32 program_class(u64 handle)
+{
+	static char text[1 << 16];
+	u8 known = get_u8();
+	u16 n = get_text(text);
+
+	put_path(text, n);
+	return table_source(handle, 0, known ? SOURCE_OF_PATH : SOURCE_UNKNOWN);
+}
+
+static void read_table(void)
+{
+	static const u32 bits[] = { PAL_BITS_S, PAL_BITS_M, PAL_BITS_L, PAL_BITS_X };
+	u32 n = get_u32();
+
+	for (label.size = 0; PAL_HEADER_BYTES + (8ul << bits[label.size]) < n; label.size++)
+		;
+	free(table);
+	table = calloc(1, PAL_HEADER_BYTES + (8ul << bits[label.size]));
+	get(table, n);
+	label.slot = 0;
+	label.flags = PAL_LABEL_LIVE;
+}
+
+/* 0 if the answer is the expected one. */
+static int ask(unsigned long number)
+{
+	static char object[1 << 16], invoked[1 << 16];
+	u32 class = get_u8(), operation = get_u8(), terminal = get_u8(), owner = get_u8(), kind = get_u8();
+	u32 a = get_u32(), b = get_u32(), c = get_u32(), verdict, code, source, scripts;
+	u16 length = get_text(object), called = get_text(invoked);
+	u64 handle = table_of(1, class), decision = 0;
+
+	source = program_class(handle);
+	scripts = get_u8();
+	for (u32 i = 0; i < scripts; i++) {
+		u32 script = program_class(handle);
+
+		if (!(handle_header(handle) & PAL_TABLE_FOLD))
+			continue;
+		slot.source = source;
+		slot.row = script;
+		source = table_source(handle, 0, SOURCE_FOLD);
+	}
+	verdict = get_u32();
+	code = get_u32();
+	slot.class = class;
+	slot.operations = 1u << operation;
+	slot.source = source;
+	slot.terminal = terminal;
+	slot.owner = owner;
+	slot.invoked = 0;
+	slot.status = kind == 0 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : PATH_NONE;
+	put_path(object, length);
+	if (called) {
+		slot.invoked = called;
+		slot.path[PATH_END + 1] = '/';
+		memcpy(&slot.path[PATH_END + 2], invoked, called + 1);
+	}
+	slot.row = kind == 2 ? socket_row(a, b, c) : a;
+	if (handle_class(handle) & PAL_CLASS_ACTIVE && slot.row != PAL_SOCK_EXEMPT)
+		decision = table_judge(handle, 0);
+	if (decision >> 32 || decision >> 30 != verdict ||
+	    (verdict && code != 0xffffffff && (decision & PAL_CODE_MASK) != code)) {
+		printf("question %lu: class %u operation %u kind %u object %s source %u: %llx, expected %u/%x\n", number,
+		       class, operation, kind, object, source, decision, verdict, code);
+		return 1;
+	}
+	return 0;
+}
+
+int main(int count, char **arguments)
+{
+	unsigned long questions = 0, wrong = 0, composed = 0;
+	int record;
+
+	file = count == 2 ? fopen(arguments[1], "rb") : NULL;
+	if (!file) {
+		fprintf(stderr, "usage: decide FILE\n");
+		return 2;
+	}
+	while ((record = getc(file)) != EOF) {
+		if (record == 1) {
+			read_table();
+			continue;
+		}
+		slot.found = 0;
+		wrong += ask(++questions);
+		composed += slot.found > 1;
+	}
+	printf("%lu questions, %lu composed, %lu wrong\n", questions, composed, wrong);
+	return wrong != 0;
+}

@@ -1,0 +1,157 @@
+//! The BPF back end under the corpus: each case gets a label and a table of its own; the programs stay loaded.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use palisade_agent::cgroup::Cgroup;
+use palisade_agent::enforce::bpf::{BpfEnforcer, ProtectedWorkload};
+use palisade_agent::enforce::table::{Rules, Table};
+use palisade_agent::tree::RootTree;
+use palisade_bpf::abi::{Event, ObjectKind, Verdict};
+use palisade_bpf::ring::Reader;
+use palisade_policy::SourceFile;
+use palisade_ruleset::{By, RuleSet, Scope};
+
+use super::enforcer::{Enforcer, ProtectError, Protection, SeenEvent, Target};
+use crate::corpus::VerdictCase;
+
+/// The programs, kept loaded, and the ring's only reader.
+pub struct Bpf {
+    /// Keeps the programs attached between cases.
+    _holder: BpfEnforcer,
+    reader: Reader,
+    current: Rc<RefCell<Option<Current>>>,
+    cases: u32,
+}
+
+/// The case in force.
+struct Current {
+    label: u32,
+    rules: Rules,
+}
+
+/// Lifts a protection when it is dropped.
+struct Guard {
+    protection: Option<(BpfEnforcer, ProtectedWorkload)>,
+    current: Rc<RefCell<Option<Current>>>,
+}
+
+/// Clock ticks a second of /proc/PID/stat, on every architecture that Palisade supports (`USER_HZ`).
+const TICKS_A_SECOND: u64 = 100;
+/// The field of /proc/PID/stat that holds the start time, counted behind the name's closing bracket.
+const START_TIME_FIELD: usize = 19;
+
+impl Bpf {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// Where they do not load or are not called.
+    pub fn new() -> Result<Self> {
+        let holder = BpfEnforcer::open(&format!("corpus-{}", std::process::id())).context("cannot use BPF-LSM")?;
+        let reader = Reader::new(&holder.maps().events)?;
+        Ok(Self { _holder: holder, reader, current: Rc::default(), cases: 0 })
+    }
+
+    fn protect_cgroup(&mut self, target: &Target<'_>, cgroup: &Path) -> Result<Guard> {
+        let parsed = palisade_policy::parse(&[SourceFile { name: Arc::from("case.yaml"), text: target.policy_yaml }]);
+        if let Some(problem) = parsed.problems.first() {
+            bail!("the policy is wrong: {problem}");
+        }
+        let first = target.tasks.first().context("no acting task")?;
+        let tree = RootTree::open(target.root, start_of(first.0)?)?;
+        let rules = RuleSet::new(&parsed.policies, target.workload, &tree);
+        self.cases += 1;
+        let mut enforcer = BpfEnforcer::open(&format!("corpus-{}-{}", std::process::id(), self.cases))?;
+        let table = Table::build(&rules, 1, enforcer.next_table_id()?)?;
+        let workload = enforcer.protect(Cgroup::open(cgroup)?, &table, target.workload.mode)?;
+        *self.current.borrow_mut() = Some(Current { label: workload.label, rules: Arc::clone(&table.rules) });
+        Ok(Guard { protection: Some((enforcer, workload)), current: Rc::clone(&self.current) })
+    }
+}
+
+impl Enforcer for Bpf {
+    fn name(&self) -> &'static str {
+        "bpf"
+    }
+
+    fn protect(&mut self, target: &Target<'_>) -> Result<Protection, ProtectError> {
+        if target.workload.scope == Scope::Host {
+            return Err(ProtectError::Unsupported("host policies are not enforced yet".to_owned()));
+        }
+        let Some(cgroup) = target.cgroup else {
+            return Err(ProtectError::Unsupported("no cgroup2 tree".to_owned()));
+        };
+        let guard = self.protect_cgroup(target, cgroup).map_err(ProtectError::Failed)?;
+        Ok(Protection { in_process: None, guard: Box::new(guard) })
+    }
+
+    fn events(&mut self) -> Result<Vec<SeenEvent>> {
+        let mut seen = Vec::new();
+        loop {
+            let records = self.reader.take(256)?;
+            if records.is_empty() {
+                return Ok(seen);
+            }
+            let current = self.current.borrow();
+            for record in records {
+                let event = Event::decode(&record)?;
+                if let Some(current) = current.as_ref().filter(|c| c.label == event.label) {
+                    seen.push(current.seen(&event));
+                }
+            }
+        }
+    }
+}
+
+impl Current {
+    fn seen(&self, event: &Event) -> SeenEvent {
+        let rule = match By::from_code(event.code) {
+            Some(By::Rule(id)) => self.rules.get(id.index()).map(|r| format!("{}:{}", r.policy.name, r.position)),
+            Some(By::DefaultPosture) => Some("DefaultPosture".to_owned()),
+            Some(By::BuiltIn(built_in)) => Some(format!("builtin:{}", built_in.name())),
+            Some(By::BaseSet) => Some("base".to_owned()),
+            Some(By::Nothing) => Some("none".to_owned()),
+            None => None,
+        };
+        let rule = rule.unwrap_or_else(|| format!("code {:#x}", event.code));
+        let (verdict, rule, shadow) = match event.verdict {
+            Verdict::Audit => (VerdictCase::Audit, rule, None),
+            Verdict::Block => (VerdictCase::Block, rule, None),
+            Verdict::WouldBlock => (VerdictCase::Allow, String::new(), Some((VerdictCase::Block, rule))),
+        };
+        let object = match event.object_kind {
+            ObjectKind::Path | ObjectKind::Memfd => String::from_utf8_lossy(&event.object).into_owned(),
+            ObjectKind::Unresolvable => "(unresolvable)".to_owned(),
+            ObjectKind::Socket => format!("{}:{}:{}", event.family, event.socket_type, event.protocol),
+            ObjectKind::Capability => format!("capability {}", event.family),
+        };
+        SeenEvent { rule, verdict, errno: event.error, operation: format!("{:?}", event.operation), object, shadow }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.current.borrow_mut() = None;
+        if let Some((enforcer, workload)) = self.protection.take()
+            && let Err(error) = enforcer.release(workload)
+        {
+            eprintln!("cannot release a case: {error}");
+        }
+    }
+}
+
+/// When a process was started, by the wall clock.
+fn start_of(pid: u32) -> Result<SystemTime> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+    let ticks: u64 = fields.split_whitespace().nth(START_TIME_FIELD).context("no start time")?.parse()?;
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let uptime: f64 = uptime.split_whitespace().next().context("no uptime")?.parse()?;
+    let age = uptime - Duration::from_millis(ticks * 1_000 / TICKS_A_SECOND).as_secs_f64();
+    Ok(SystemTime::now() - Duration::from_secs_f64(age.max(0.0)))
+}

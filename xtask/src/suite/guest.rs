@@ -1,0 +1,75 @@
+//! The binaries that a guest runs: static, since a guest has neither cargo nor this machine's libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::Step;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Where Debian and Ubuntu keep libelf.a and libz.a.
+const STATIC_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
+/// Static builds of what guests run.
+#[derive(Clone, Debug)]
+pub struct GuestBinaries {
+    /// The product.
+    pub palisade: PathBuf,
+    /// The corpus by real system calls.
+    pub corpus_run: PathBuf,
+    /// `palisade run` without its command line, for the scenarios.
+    pub minirun: PathBuf,
+}
+
+// === impl GuestBinaries ===
+
+impl GuestBinaries {
+    /// Builds them, in a target directory of their own (other flags would rebuild everything in the common one).
+    ///
+    /// # Errors
+    /// The build's.
+    pub fn build() -> Result<Self> {
+        let step = Step::start("static binaries for guests");
+        let target = target_dir().join("guest");
+        let cargo = |arguments: &[&str]| {
+            let mut command = Command::new(env!("CARGO"));
+            command
+                .args(["build", "--locked", "--target", TARGET])
+                .args(arguments)
+                .current_dir(workspace())
+                .env("CARGO_TARGET_DIR", &target)
+                .env("LIBBPF_SYS_LIBRARY_PATH", STATIC_LIBRARIES)
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+            command
+        };
+        let bins = ["-p", "palisade", "-p", "palisade-system-tests", "--bins"];
+        step.run(cargo(&bins).args(["--features", "palisade/static,palisade-system-tests/static"]))?;
+        step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--features", "static"]))?;
+        step.done();
+        let built = |name: &str| {
+            let path = target.join(TARGET).join("debug").join(name);
+            ensure!(path.exists(), "{} was not built", path.display());
+            Ok(path)
+        };
+        Ok(Self { palisade: built("palisade")?, corpus_run: built("corpus-run")?, minirun: built("examples/minirun")? })
+    }
+}
+
+/// The root of the workspace.
+pub(super) fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The common target directory.
+pub(super) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Packs a directory of the workspace as a tar file that a guest unpacks.
+pub(super) fn pack(directory: &str, to: &Path) -> Result<()> {
+    let (parent, name) = directory.rsplit_once('/').unwrap_or((".", directory));
+    let status = Command::new("tar").arg("-C").arg(workspace().join(parent)).arg("-cf").arg(to).arg(name).status();
+    ensure!(status.context("start tar")?.success(), "tar cannot pack {directory}");
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! `cargo xtask test` and `cargo xtask demo`: everything that guards main, and everything that a newcomer wants to see.
+//!
+//! ```text
+//! test: fmt -> clippy -> cargo test (unit, properties, oracle, corpus by decide(), native) -> guest binaries -> VM:
+//!       corpus under BPF-LSM on ext4 and on overlayfs, `run` scenarios, nginx
+//! demo: nginx under its policy with the best back end here; where that is not BPF-LSM, in the VM as well
+//! ```
+
+mod demo;
+mod guest;
+mod test;
+
+pub use demo::demo;
+pub use guest::GuestBinaries;
+pub use test::test;

@@ -1,0 +1,114 @@
+//! `cargo xtask test`: one step after the other; the first that fails ends it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::guest::{self, GuestBinaries};
+use crate::vm::{self, Cache, ConsoleSink, Outcome, PayloadFile, Vm};
+
+/// About five times what the guest's part takes on two idle cores.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// The programs, 334 roots on disk and twenty runs at once.
+const GUEST_MEMORY_MIB: u32 = 2048;
+
+/// A step on the host.
+struct HostStep {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+}
+
+const HOST_STEPS: &[HostStep] = &[
+    HostStep { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
+    HostStep {
+        name: "lints",
+        arguments: &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        environment: &[],
+    },
+    HostStep { name: "tests on this machine", arguments: &["test", "--locked", "--workspace"], environment: &[] },
+];
+
+/// Runs everything; with `vm` false all but the virtual machine.
+///
+/// # Errors
+/// A step that fails, by name.
+pub fn test(vm: bool) -> Result<u8> {
+    for step in HOST_STEPS {
+        host(step)?;
+    }
+    if !vm {
+        eprintln!("xtask: SKIPPED: the virtual machine (--no-vm): nothing of BPF-LSM was tested");
+        return Ok(0);
+    }
+    in_guest()?;
+    eprintln!("xtask: all passed");
+    Ok(0)
+}
+
+fn host(step: &HostStep) -> Result<()> {
+    let HostStep { name, arguments, environment } = step;
+    eprintln!("xtask: === {name}: cargo {}", arguments.join(" "));
+    let started = Instant::now();
+    let status = Command::new(env!("CARGO"))
+        .args(*arguments)
+        .current_dir(guest::workspace())
+        .envs(environment.iter().copied())
+        .status()
+        .context("start cargo")?;
+    eprintln!("xtask: === {name}: {:.0} s", started.elapsed().as_secs_f64());
+    if !status.success() {
+        bail!("{name} failed");
+    }
+    Ok(())
+}
+
+fn in_guest() -> Result<()> {
+    let binaries = GuestBinaries::build()?;
+    let scratch = tempfile::tempdir().context("make a scratch directory")?;
+    let out = guest::target_dir().join("vm-results");
+    std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    eprintln!("xtask: === tests in the virtual machine");
+    let report = vm::run(
+        &Cache::open()?,
+        &Vm {
+            timeout: GUEST_TIMEOUT,
+            memory_mib: GUEST_MEMORY_MIB,
+            files: payload(&binaries, scratch.path())?,
+            out: Some(out.clone()),
+            console: ConsoleSink::Stdout,
+            ..Vm::new(["bash", "suite.sh"])
+        },
+    )?;
+    eprintln!("xtask: {}", report.summary());
+    match report.outcome {
+        Outcome::Exited(0) => Ok(()),
+        Outcome::Exited(code) => bail!("tests in the virtual machine failed (exit code {code}); details in {}", out.display()),
+        Outcome::Failed(_) => bail!("the virtual machine gave no result"),
+    }
+}
+
+/// What the guest gets in /payload.
+fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>> {
+    let GuestBinaries { palisade, corpus_run, minirun } = binaries;
+    let mut files = vec![
+        PayloadFile::new(palisade, "palisade")?,
+        PayloadFile::new(corpus_run, "corpus-run")?,
+        PayloadFile::new(minirun, "minirun")?,
+    ];
+    for (directory, name) in [("testdata/decisions", "decisions.tar"), ("examples", "examples.tar")] {
+        let tar = scratch.join(name);
+        guest::pack(directory, &tar)?;
+        files.push(PayloadFile::new(tar, name)?);
+    }
+    for (path, name) in [
+        ("tests/vm/suite.sh", "suite.sh"),
+        ("tests/vm/nginx.sh", "nginx.sh"),
+        ("crates/agent/tests/vm/scenarios.sh", "scenarios.sh"),
+    ] {
+        files.push(PayloadFile::new(guest::workspace().join(path), name)?);
+    }
+    Ok(files)
+}
