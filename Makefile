@@ -23,4 +23,4 @@ bench: deps
 	@cargo xtask bench
 
 fuzz: deps
-	@cargo test --release -p palisade-policy --test never_panics -- --nocapture
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --release -p palisade-system-tests --test fuzz -- --nocapture

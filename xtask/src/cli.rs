@@ -20,7 +20,6 @@ pub struct Xtask {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one value per process")]
 enum Command {
     /// Run all tests: format, lints, tests on this machine, tests in a virtual machine
     Test(Test),
@@ -47,6 +46,9 @@ struct Bench {
     /// Replace the figures in docs/benchmarks.md
     #[arg(long)]
     write: bool,
+    /// Measure this palisade, not a release build of the sources
+    #[arg(long, value_name = "FILE")]
+    palisade: Option<PathBuf>,
     /// Stop the guest after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     timeout: u64,
@@ -160,9 +162,9 @@ impl Xtask {
         match command {
             Command::Test(Test { no_vm }) => suite::test(!no_vm),
             Command::Demo => suite::demo(),
-            Command::Bench(Bench { kernel, quick, write, timeout }) => {
+            Command::Bench(Bench { kernel, quick, write, palisade, timeout }) => {
                 let (kernel, timeout) = (kernel.kernel, Duration::from_secs(timeout));
-                bench::run(&bench::Options { quick, write, kernel, timeout })
+                bench::run(&bench::Options { quick, write, kernel, timeout, palisade })
             }
             Command::Deps(Deps { install }) => run_deps(install),
             Command::Vm(VmCommand::Prepare(prepare)) => run_prepare(&prepare),

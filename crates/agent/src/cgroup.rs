@@ -15,6 +15,9 @@ use thiserror::Error;
 /// The directory, below the root of the tree, of the cgroups of runs.
 const PARENT: &str = "palisade";
 
+/// How old the cgroup of a run is at least before it may be taken for abandoned: entering takes milliseconds.
+const SWEPT_AFTER: Duration = Duration::from_secs(10);
+
 /// A mounted cgroup tree of version 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
@@ -100,7 +103,7 @@ impl Tree {
     }
 
     /// Makes the cgroup of a run: `/palisade/run-ID`; inside the cgroup of another run, below that, so that the outer
-    /// run follows, and can end, all of it.
+    /// run follows, and can end, all of it. Empty ones whose palisade was killed are removed on the way.
     ///
     /// # Errors
     /// If it cannot be made: without root, or on a tree that is mounted read-only.
@@ -108,6 +111,7 @@ impl Tree {
         let own = self.own()?;
         let parent = if is_run(&own) { own } else { self.mount.join(PARENT) };
         make(&parent, true)?;
+        sweep(&parent);
         let directory = parent.join(format!("run-{id}"));
         make(&directory, false)?;
         Cgroup::open(&directory)
@@ -276,6 +280,28 @@ impl Cgroup {
     }
 }
 
+/// Removes the empty cgroups of runs whose palisade was killed. Best effort: one that is in use stays by itself.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(owner) else { continue };
+        let owned = Path::new("/proc").join(pid.to_string()).exists();
+        // A palisade of another pid namespace is not seen; its cgroup is empty only at its very beginning.
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|made| made.elapsed().unwrap_or_default());
+        if !owned
+            && age.is_ok_and(|age| age > SWEPT_AFTER)
+            && let Ok(cgroup) = Cgroup::open(&entry.path())
+        {
+            drop(cgroup.remove());
+        }
+    }
+}
+
+/// The process id in `run-PID-TIME`.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix("run-")?.split_once('-')?.0.parse().ok()
+}
+
 /// Whether a cgroup is that of a run or lies below one.
 fn is_run(directory: &Path) -> bool {
     let components: Vec<_> = directory.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
@@ -324,6 +350,13 @@ mod tests {
         let line = "50 32 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate";
         assert_eq!(Tree::of_mount(line), Some(Tree { mount: "/sys/fs/cgroup/unified".into(), root: "/".into() }));
         assert_eq!(Tree::of_mount("51 32 0:27 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids"), None);
+    }
+
+    #[test]
+    fn the_cgroup_of_a_run_names_its_palisade() {
+        assert_eq!(owner("run-4711-1a2b"), Some(4711));
+        assert_eq!(owner("run-4711"), None);
+        assert_eq!(owner("system.slice"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use palisade_system_tests::corpus::Corpus;
-use palisade_system_tests::runner::{Bpf, Enforcer, Options, Unprotected, run};
+use palisade_system_tests::runner::{Bpf, Enforcer, Landlock, Options, Unprotected, run};
 
 /// Tries the decisions corpus with real system calls, and reports what differs.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ enum Backend {
     None,
     /// Palisade's LSM programs.
     Bpf,
+    /// Landlock and seccomp, as for `palisade run` without root.
+    Landlock,
 }
 
 fn main() -> Result<ExitCode> {
@@ -44,6 +46,7 @@ fn main() -> Result<ExitCode> {
     let mut enforcer: Box<dyn Enforcer> = match backend {
         Backend::None => Box::new(Unprotected),
         Backend::Bpf => Box::new(Bpf::new()?),
+        Backend::Landlock => Box::new(Landlock::new()?),
     };
     let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filter })?;
     println!("{report}");

@@ -26,7 +26,7 @@ impl Enforcer for NoMkdir {
             .and_then(Ruleset::create)
             .map_err(|e| ProtectError::Failed(e.into()))?;
         // One instruction: BPF_RET|BPF_K with SECCOMP_RET_ALLOW.
-        let seccomp = Some(vec![0x06, 0, 0, 0, 0, 0, 0xff, 0x7f]);
+        let seccomp = vec![vec![0x06, 0, 0, 0, 0, 0, 0xff, 0x7f]];
         Ok(Protection { in_process: Some(InProcess { ruleset: created.into(), seccomp }), guard: Box::new(()) })
     }
 

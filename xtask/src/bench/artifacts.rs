@@ -33,15 +33,19 @@ struct Message {
 // === impl Artifacts ===
 
 impl Artifacts {
-    /// Builds all of it; the C programs into `into`.
+    /// Builds all of it, the C programs into `into`; but not `palisade` where it is given.
     ///
     /// # Errors
     /// A build fails.
-    pub(super) fn build(into: &Path) -> Result<Self> {
+    pub(super) fn build(into: &Path, palisade: Option<&Path>) -> Result<Self> {
         let sources = crate::workspace_root().join(SOURCES);
         let bench = compile(&sources.join("bench.c"), &into.join("bench"), &[])?;
         let child = compile(&sources.join("child.c"), &into.join("child"), &BARE)?;
-        Ok(Self { palisade: palisade()?, bench, child })
+        let palisade = match palisade {
+            Some(palisade) => palisade.canonicalize().with_context(|| format!("find {}", palisade.display()))?,
+            None => build_palisade()?,
+        };
+        Ok(Self { palisade, bench, child })
     }
 
     /// The files as the guest's script names them.
@@ -59,7 +63,7 @@ impl Artifacts {
 }
 
 /// Linked with the C library of this machine, which must not be newer than the guest's: Debian 12 has both.
-fn palisade() -> Result<PathBuf> {
+fn build_palisade() -> Result<PathBuf> {
     let step = Step::start("palisade (release build)");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // Its messages on standard output are read; its progress on standard error is shown.
@@ -81,7 +85,12 @@ fn palisade() -> Result<PathBuf> {
 /// The executable that cargo's messages name last.
 fn executable(messages: &str) -> Option<PathBuf> {
     let artifact = |line: &str| serde_json::from_str::<Message>(line).ok();
-    messages.lines().filter_map(artifact).filter(|message| message.reason == "compiler-artifact").filter_map(|m| m.executable).last()
+    messages
+        .lines()
+        .filter_map(artifact)
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter_map(|m| m.executable)
+        .last()
 }
 
 fn compile(source: &Path, output: &Path, flags: &[&str]) -> Result<PathBuf> {

@@ -21,6 +21,7 @@ mod rules;
 mod tables;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -55,6 +56,8 @@ pub struct Options {
     pub kernel: KernelSpec,
     /// For the whole guest.
     pub timeout: Duration,
+    /// Measure this `palisade` instead of building one.
+    pub palisade: Option<PathBuf>,
 }
 
 /// Builds, measures, judges and prints. The exit code: 0, [`EXIT_OVER_BUDGET`] or [`EXIT_DOUBTFUL`].
@@ -62,9 +65,9 @@ pub struct Options {
 /// # Errors
 /// A build or the harness failed.
 pub fn run(options: &Options) -> Result<u8> {
-    let Options { quick, write, kernel, timeout } = options;
+    let Options { quick, write, kernel, timeout, palisade } = options;
     let work = tempfile::tempdir().context("create a working directory")?;
-    let artifacts = Artifacts::build(work.path())?;
+    let artifacts = Artifacts::build(work.path(), palisade.as_deref())?;
     let tables = tables::compile(&artifacts.palisade, work.path(), *quick)?;
     let plan = if *quick { Plan::quick() } else { Plan::whole() };
     let mut files = plan.write(work.path())?;

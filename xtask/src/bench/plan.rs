@@ -16,7 +16,7 @@ const QUICK_COUNTS: [usize; 2] = [10, 1_000];
 const ONE_COUNT: usize = 1_000;
 /// Operations of the quick benchmark, as `tests/bench/bench.c` names them; none stands for all.
 const QUICK_OPERATIONS: &[&str] = &["calibrate", "open-60", "denied"];
-/// What AppArmor's parser is given for a profile, in seconds of the guest: thousands of millions of instructions.
+/// What AppArmor's parser is given for a profile, in seconds of processor time: thousands of millions of instructions.
 const PARSER_SECONDS: u32 = 40;
 /// AppArmor's rule counts: at 10,000 its parser takes minutes on real hardware.
 const APPARMOR_COUNTS: [usize; 3] = [10, 100, 1_000];
@@ -48,6 +48,8 @@ pub(super) enum Configuration {
     Unlabelled,
     /// Under `palisade run`.
     Palisade(Mix, usize),
+    /// The same without the base set, which holds globs of its own.
+    NoBase(Mix, usize),
     /// Under an AppArmor profile with the same rules.
     AppArmor(Mix, usize),
 }
@@ -70,6 +72,7 @@ impl Configuration {
             Self::NoneAgain => "none-again".to_owned(),
             Self::Unlabelled => "unlabelled".to_owned(),
             Self::Palisade(mix, count) => policy_name(mix, count),
+            Self::NoBase(mix, count) => format!("no-base-{}", policy_name(mix, count)),
             Self::AppArmor(mix, count) => format!("apparmor-{}", policy_name(mix, count)),
         }
     }
@@ -81,6 +84,7 @@ impl Configuration {
             Self::NoneAgain => "no Palisade, measured again".to_owned(),
             Self::Unlabelled => "attached, task of no workload".to_owned(),
             Self::Palisade(mix, count) => format!("{} rules, {}", grouped(count), mix_words(mix)),
+            Self::NoBase(mix, count) => format!("{} rules, {}, no base set", grouped(count), mix_words(mix)),
             Self::AppArmor(mix, count) => format!("AppArmor, {} rules, {}", grouped(count), mix_words(mix)),
         }
     }
@@ -91,7 +95,8 @@ impl Configuration {
             Self::None => vec!["bare none".to_owned()],
             Self::NoneAgain => vec!["drop".to_owned(), "bare none-again".to_owned()],
             Self::Unlabelled => vec![format!("hold {HOLD_POLICY}"), format!("bare {key}")],
-            Self::Palisade(..) => vec![format!("palisade {key} {key}.yaml")],
+            Self::Palisade(mix, count) => vec![format!("palisade {key} {}", policy_file(mix, count))],
+            Self::NoBase(mix, count) => vec![format!("palisade {key} {} --no-base", policy_file(mix, count))],
             Self::AppArmor(mix, count) => {
                 vec![format!("apparmor {key} {} {PARSER_SECONDS}", profile_file(mix, count))]
             }
@@ -116,6 +121,10 @@ pub(super) fn policy_name(mix: Mix, count: usize) -> String {
         Mix::Blocks => "blocks",
     };
     format!("{mix}-{count}")
+}
+
+fn policy_file(mix: Mix, count: usize) -> String {
+    format!("{}.yaml", policy_name(mix, count))
 }
 
 fn profile_file(mix: Mix, count: usize) -> String {
@@ -145,6 +154,7 @@ impl Plan {
         configurations.push(Configuration::AppArmor(Mix::Globs, 100));
         configurations.push(Configuration::Unlabelled);
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
+        configurations.push(Configuration::NoBase(Mix::Literal, ONE_COUNT));
         configurations.push(Configuration::Palisade(Mix::Blocks, ONE_COUNT));
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Globs, count)));
         configurations.push(Configuration::Palisade(Mix::GlobsMeet, ONE_COUNT));
@@ -167,8 +177,8 @@ impl Plan {
         let mut files = vec![(HOLD_POLICY.to_owned(), HOLD_RULES.to_owned())];
         for configuration in &self.configurations {
             match *configuration {
-                Configuration::Palisade(mix, count) => {
-                    files.push((format!("{}.yaml", configuration.key()), Rules::new(count, mix).policy()));
+                Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) => {
+                    files.push((policy_file(mix, count), Rules::new(count, mix).policy()));
                 }
                 Configuration::AppArmor(mix, count) => {
                     files.push((profile_file(mix, count), Rules::new(count, mix).profile()));
@@ -178,6 +188,8 @@ impl Plan {
         }
         let steps: Vec<String> = self.configurations.iter().flat_map(|configuration| configuration.steps()).collect();
         files.push((PLAN_FILE.to_owned(), format!("{}\n", steps.join("\n"))));
+        files.sort();
+        files.dedup();
         let mut payload = Vec::new();
         for (name, text) in files {
             let path = into.join(&name);

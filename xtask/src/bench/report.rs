@@ -72,7 +72,7 @@ impl Findings {
             let (called, holds) = match configuration {
                 Configuration::None | Configuration::NoneAgain => (!proof.holds(), !denied),
                 Configuration::Unlabelled => (proof.holds(), !denied),
-                Configuration::Palisade(..) => (proof.holds(), denied),
+                Configuration::Palisade(..) | Configuration::NoBase(..) => (proof.holds(), denied),
                 Configuration::AppArmor(..) => (!proof.holds(), denied),
             };
             if !called {
@@ -123,7 +123,7 @@ impl Findings {
             for (operation, _) in &columns {
                 let _ = write!(out, " {} |", cell(*configuration, figures, operation));
             }
-            let limit = budget::open_budget(*configuration, figures, tables).map_or_else(String::new, |l| format!("{l:+}"));
+            let limit = budget::open_budget(*configuration, tables).map_or_else(String::new, |l| format!("{l:+}"));
             let checks = budget::of_configuration(*configuration, figures, tables, wanted);
             let all = match checks.iter().map(|check| check.met).reduce(worse) {
                 None => "",
@@ -140,7 +140,8 @@ impl Findings {
     /// That the programs were called, and that the rules held.
     fn proofs(&self) -> String {
         let Self { plan, figures, .. } = self;
-        let mut out = "\nProof:\n\n| configuration | program on `file_open` | file that is not to be opened |\n|---|---|---|\n".to_owned();
+        let mut out =
+            "\nProof:\n\n| configuration | program on `file_open` | file that is not to be opened |\n|---|---|---|\n".to_owned();
         for configuration in &plan.configurations {
             let key = configuration.key();
             let program = match configuration {

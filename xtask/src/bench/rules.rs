@@ -47,8 +47,8 @@ const TOPS: [&str; 12] = [
 const WORDS: [&str; 40] = [
     "access", "batch", "cipher", "config", "counter", "daemon", "device", "driver", "encode", "engine", "export", "filter",
     "format", "gateway", "handler", "helper", "import", "index", "kernel", "layout", "locale", "manager", "message", "module",
-    "network", "object", "package", "parser", "plugin", "policy", "render", "report", "schema", "server", "session",
-    "socket", "stream", "template", "utility", "vector",
+    "network", "object", "package", "parser", "plugin", "policy", "render", "report", "schema", "server", "session", "socket",
+    "stream", "template", "utility", "vector",
 ];
 const ENDINGS: [&str; 10] = [".py", ".so", ".conf", ".js", ".json", ".h", ".txt", ".pm", ".ko", ""];
 
@@ -314,8 +314,9 @@ impl Tree {
     fn file(&mut self) -> (String, String) {
         let known = u64::try_from(self.directories.len()).unwrap_or(u64::MAX);
         let index = usize::try_from(self.below(known)).unwrap_or_default();
+        let is_known = self.below(8) != 0;
         let directory = match self.directories.get(index) {
-            Some(directory) if self.below(8) != 0 => directory.clone(),
+            Some(directory) if is_known => directory.clone(),
             _ => self.directory(),
         };
         let name = format!("{}_{}{}", self.name(), self.pick(&WORDS), self.pick(&ENDINGS));

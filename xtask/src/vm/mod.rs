@@ -32,6 +32,7 @@ mod kernel;
 mod payload;
 mod qemu;
 mod recipe;
+mod report;
 mod rootfs;
 mod run;
 pub mod selftest;
@@ -40,11 +41,9 @@ pub use cache::Cache;
 pub use console::ConsoleSink;
 pub use kernel::{Kernel, KernelSpec};
 pub use payload::PayloadFile;
+pub use report::{Cause, EXIT_HARNESS, EXIT_NO_RESULT, EXIT_PANIC, EXIT_TIMEOUT, Outcome, Phase, Report};
 pub use rootfs::RootImage;
-pub use run::{
-    Cause, DEFAULT_BOOT_TIMEOUT_SECONDS, DEFAULT_LSM, EXIT_HARNESS, EXIT_NO_RESULT, EXIT_PANIC, EXIT_TIMEOUT, Outcome, Phase,
-    Report, Vm, run,
-};
+pub use run::{DEFAULT_BOOT_TIMEOUT_SECONDS, DEFAULT_LSM, Vm, run};
 
 use anyhow::Result;
 

@@ -39,8 +39,10 @@ pub use enrich::{Enricher, Legends, boottime_to_wall, now};
 const TURN: Duration = Duration::from_millis(50);
 /// Records taken from the ring at once.
 const BATCH: usize = 256;
-/// How long the end waits at most for records that are on their way.
-const DRAIN: Duration = Duration::from_secs(1);
+/// How long the end tells records that are on their way; what comes later is only counted.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How long the end counts them, at most: the workload is gone by then, so there is an end to them.
+const COUNT: Duration = Duration::from_secs(20);
 
 /// The running pipeline of one workload.
 #[derive(Debug)]
@@ -86,6 +88,8 @@ struct Worker {
     enricher: Enricher,
     sink: Sink,
     unsent: Unsent,
+    /// The end is near: records are counted as lost rather than told.
+    counting: bool,
 }
 
 /// What the one consumer of the ring has.
@@ -102,6 +106,7 @@ struct Unsent {
     socket: u64,
     sink: u64,
     undecoded: u64,
+    late: u64,
 }
 
 // === impl Pipeline ===
@@ -119,12 +124,12 @@ impl Pipeline {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let unsent = Unsent::default();
-        let mut worker = Worker { home: home.clone(), label, reader, inbox, role: None, enricher, sink, unsent };
+        let mut worker = Worker { home: home.clone(), label, reader, inbox, role: None, enricher, sink, unsent, counting: false };
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
         Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
     }
 
-    /// Reads what is still on its way (a second at most), then ends.
+    /// Tells what is still on its way, for three seconds at most, counts the rest as lost, then ends.
     pub fn finish(self) {
         let Self { stop, thread } = self;
         stop.store(true, Ordering::Release);
@@ -160,19 +165,27 @@ impl Worker {
     }
 
     fn drain(&mut self) {
-        let deadline = Instant::now() + DRAIN;
+        let begun = Instant::now();
         let end = self.reader.positions().produced;
-        while self.reader.positions().consumed < end && Instant::now() < deadline {
+        while begun.elapsed() < COUNT {
+            self.counting = begun.elapsed() >= DRAIN;
             self.turn(Duration::from_millis(5));
+            // Whoever else read the last ones may still be about to send them, or to tell of those that had no room.
+            let wait = if self.role.is_some() { Duration::ZERO } else { 4 * TURN };
+            if self.reader.positions().consumed >= end && !self.read_inbox(wait) {
+                break;
+            }
         }
-        // Whoever else read the last ones may still be about to send them.
-        while self.read_inbox(Duration::from_millis(30)) && Instant::now() < deadline {}
         self.tell_losses();
     }
 
     fn read_ring(&mut self, wait: Duration) {
         // A ring that cannot be waited for is looked into all the same; what it lost shows in the numbers.
         if !self.reader.wait(wait).unwrap_or(true) {
+            // A run whose socket was full still has to be told what it missed.
+            if let Some(role) = &mut self.role {
+                role.outbox.flush();
+            }
             return;
         }
         let records = self.reader.take(BATCH).unwrap_or_default();
@@ -221,6 +234,10 @@ impl Worker {
             }
         };
         note_number(&mut self.role, record);
+        if self.counting {
+            self.unsent.late += 1;
+            return;
+        }
         let record = Record::from(self.enricher.event(event));
         if !(self.sink)(record) {
             self.unsent.sink += 1;
@@ -228,13 +245,14 @@ impl Worker {
     }
 
     fn tell_losses(&mut self) {
-        let Self { unsent: Unsent { ring, socket, sink: full, undecoded }, sink, enricher, .. } = self;
+        let Self { unsent: Unsent { ring, socket, sink: full, undecoded, late }, sink, enricher, .. } = self;
         let queue = |name: &'static str| LossPlace::Queue(name.into());
         let places = [
             (ring, LossPlace::RingBuffer),
             (socket, queue("between runs")),
             (full, queue("output of the run")),
             (undecoded, LossPlace::Decoding),
+            (late, queue("end of the run")),
         ];
         for (count, place) in places {
             if *count == 0 {

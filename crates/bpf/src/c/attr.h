@@ -4,9 +4,13 @@
  *
  * Their hooks are given a dentry and no mount, and a dentry alone has no path. But every system call that changes
  * one first takes write access to the object's mount, with mnt_want_write() or mnt_want_write_file(): that mount is
- * noted in the task, and the hook, which follows in the same call, uses it. It is checked, not trusted: a dentry of
- * another super block comes from a stacked file system (overlayfs changing its own layer), whose user's own access
- * was judged one level up.
+ * noted in the task, and the hook, which follows in the same call, uses it.
+ *
+ * The note is checked, not trusted: a tracing program is skipped while another task is preempted inside it. A note of
+ * the dentry's own super block will do even if it is older: it leads to a path by which the task can change the
+ * object anyway. Any other is either such a skip, or a stacked file system changing its own layer (overlayfs), whose
+ * user's access was judged one level up. So the mounts of the super block are searched: if one of the task's own tree
+ * shows the object it is judged there, and if none does the task cannot name it.
  */
 #ifndef PAL_ATTR_H
 #define PAL_ATTR_H
@@ -32,28 +36,108 @@ int BPF_PROG(pal_want_write_file, struct file *file)
 	return note_write(file->f_path.mnt);
 }
 
-/*
- * The path of dentry in the mount at `mount`, a noted address. By probe reads, as the address is not typed.
- */
+/* Mounts of one super block that are looked through; beyond that the object counts as unresolvable. */
+#define SEARCH_MOUNTS 4096
+#define CANDIDATES 8
+
+struct search {
+	struct pal_scratch *s;
+	u64 next;	/* address of the mount to look at */
+	u64 end;	/* of the list, where it has a head */
+	u64 namespace;
+	u64 home;
+	u32 failed;
+};
+
+static __always_inline bool has_chain(void)
+{
+	return bpf_core_field_exists(struct mount___chain, mnt_next_for_sb);
+}
+
+static long search_step(u32 i, struct search *search)
+{
+	u64 at = search->next, namespace = 0, next = 0;
+	struct mount *m;
+
+	if (at == search->end || !at)
+		return 1;
+	if (has_chain()) {
+		m = (void *)at;
+		if (bpf_core_read(&next, sizeof(next), &((struct mount___chain *)m)->mnt_next_for_sb))
+			search->failed = 1;
+	} else {
+		m = (void *)(at - bpf_core_field_offset(struct mount___list, mnt_instance));
+		if (bpf_core_read(&next, sizeof(next), &((struct list_head *)at)->next))
+			search->failed = 1;
+	}
+	search->next = next;
+	if (bpf_core_read(&namespace, sizeof(namespace), &m->mnt_ns))
+		search->failed = 1;
+	if (namespace == search->namespace || (namespace && namespace == search->home)) {
+		u32 found = search->s->candidates++;
+
+		if (found >= CANDIDATES)
+			search->failed = 1;
+		else
+			search->s->candidate[found] = (u64)m + bpf_core_field_offset(struct mount, mnt);
+	}
+	return search->failed;
+}
+
+/* The path of s->start_dentry in whichever mount of the task's own tree shows it. PATH_INTERNAL: in none. */
+__noinline int attr_search(u32 index)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct pal_scratch *s = scratch_at(index);
+	struct pal_task *task = task_own();
+	struct search search = { .s = s };
+	u32 seq = sequence_of(&mount_lock);
+	u64 head;
+
+	if (!s || !task)
+		return PATH_UNRESOLVABLE;
+	s->candidates = 0;
+	search.namespace = (u64)current->nsproxy->mnt_ns;
+	search.home = task->home;
+	if (has_chain())
+		head = s->super + bpf_core_field_offset(struct super_block___chain, s_mounts);
+	else
+		head = s->super + bpf_core_field_offset(struct super_block___list, s_mounts);
+	/* A chain ends with 0, a list at its head. */
+	if (!has_chain())
+		search.end = head;
+	FETCH(search.next, *(u64 *)head);
+	bpf_loop(SEARCH_MOUNTS, search_step, &search, 0);
+	barrier();
+	if (search.failed || search.next != search.end || seq & 1 || sequence_of(&mount_lock) != seq)
+		return PATH_UNRESOLVABLE;
+	for (u32 i = 0; i < CANDIDATES; i++) {
+		if (i >= s->candidates)
+			break;
+		s->start_mount = s->candidate[i];
+		if (path_again(index) == PATH_OK)
+			return PATH_OK;
+	}
+	return PATH_INTERNAL;
+}
+
+/* Judges dentry in the noted mount, or where it is found. By probe reads, as the note is but an address. */
 static __always_inline int access_noted(struct access *a, struct dentry *dentry, u64 mount)
 {
 	struct pal_scratch *s = a->s;
-	struct super_block *super = NULL;
-	u64 expected = (u64)dentry->d_sb;
+	u64 super = 0, expected = (u64)dentry->d_sb;
 
-	if (!mount) {
-		s->status = PATH_UNRESOLVABLE;
-		return judge(a);
-	}
-	bpf_core_read(&super, sizeof(super), &((struct vfsmount *)mount)->mnt_sb);
-	if ((u64)super != expected)
-		return 0;
 	s->start_dentry = (u64)dentry;
 	s->start_mount = mount;
-	s->status = path_again(a->index);
+	if (mount && !bpf_core_read(&super, sizeof(super), &((struct vfsmount *)mount)->mnt_sb) && super == expected) {
+		s->status = path_again(a->index);
+	} else {
+		s->super = expected;
+		s->status = attr_search(a->index);
+	}
 	if (s->status == PATH_INTERNAL)
 		return 0;
-	access_owner(a, dentry->d_inode, (struct vfsmount *)mount);
+	access_owner(a, dentry->d_inode, (struct vfsmount *)s->start_mount);
 	return judge(a);
 }
 

@@ -159,6 +159,27 @@ struct mnt_namespace {
 	struct mount *root;
 };
 
+/* The mounts of a super block: a list_head until 6.17 or so, a plain chain since. */
+struct list_head {
+	struct list_head *next;
+};
+
+struct super_block___list {
+	struct list_head s_mounts;
+};
+
+struct mount___list {
+	struct list_head mnt_instance;
+};
+
+struct super_block___chain {
+	struct mount *s_mounts;
+};
+
+struct mount___chain {
+	struct mount *mnt_next_for_sb;
+};
+
 struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;

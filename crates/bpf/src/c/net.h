@@ -29,7 +29,8 @@ int BPF_PROG(pal_socket_create, int family, int type, int protocol, int kern)
  * A pathname socket is looked up by kern_path(), in the caller's own tree, and the hooks that follow are only given
  * the other socket, which knows its path in the tree of the process that bound it: a container that connects to a
  * socket on a volume has another path for it. So the result of the look-up is noted, and believed if it is the file
- * that the other socket is bound to.
+ * that the other socket is bound to. Else (a tracing program is skipped while another task is preempted inside it) the
+ * binder's path is taken, if that lies in the caller's tree.
  */
 SEC("fexit/kern_path")
 int BPF_PROG(pal_kern_path, const char *name, unsigned int flags, struct path *path, int error)
@@ -60,9 +61,14 @@ static __always_inline int unix_reach(struct unix_sock *other, u32 operation)
 	noted = a.task->socket_dentry;
 	if (noted)
 		bpf_core_read(&looked_up, sizeof(looked_up), &((struct dentry *)noted)->d_inode);
-	a.s->start_dentry = noted;
-	a.s->start_mount = a.task->socket_mount;
-	a.s->status = bound && bound == looked_up ? path_again(a.index) : PATH_UNRESOLVABLE;
+	if (bound && bound == looked_up) {
+		a.s->start_dentry = noted;
+		a.s->start_mount = a.task->socket_mount;
+	} else {
+		a.s->start_dentry = dentry;
+		bpf_core_read(&a.s->start_mount, sizeof(u64), &other->path.mnt);
+	}
+	a.s->status = path_again(a.index);
 	refused = a.s->status == PATH_INTERNAL ? 0 : judge(&a);
 	access_end(&a);
 	return answer(refused, EACCES);

@@ -60,6 +60,11 @@ struct pal_scratch {
 	u64 called;		/* address of the name that a program is invoked by */
 	u32 invoked;		/* length of the invocation name that follows the path, 0: none */
 
+	/* Mounts where an object without one may lie (attr.h). */
+	u64 super;
+	u32 candidates;
+	u64 candidate[8];
+
 	/* Vectors of the automata that accept something. */
 	u32 found;
 	u32 vectors[PAL_AUTOMATA + 6];	/* room for an index of four bits */

@@ -32,6 +32,7 @@ enum {
 
 /* What the headers want of libbpf's: maps are their own addresses here. */
 #define SEC(name)
+#undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #define __uint(name, value) int (*name)[value]
 #define __type(name, value) value *name

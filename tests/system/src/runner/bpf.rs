@@ -146,7 +146,7 @@ impl Drop for Guard {
 }
 
 /// When a process was started, by the wall clock.
-fn start_of(pid: u32) -> Result<SystemTime> {
+pub(super) fn start_of(pid: u32) -> Result<SystemTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
     let ticks: u64 = fields.split_whitespace().nth(START_TIME_FIELD).context("no start time")?.parse()?;

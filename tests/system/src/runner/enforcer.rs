@@ -19,6 +19,12 @@ pub trait Enforcer {
         true
     }
 
+    /// Whether it says what it saw. Where not, only what the program was answered is compared: an Audit is right if it
+    /// passes.
+    fn reports(&self) -> bool {
+        true
+    }
+
     /// Protects the tasks of a workload from now on.
     ///
     /// # Guarantees
@@ -67,8 +73,8 @@ pub struct Protection {
 pub struct InProcess {
     /// A Landlock rule set; passed to each task, which calls `landlock_restrict_self`.
     pub ruleset: Option<OwnedFd>,
-    /// A seccomp program to load before that: `struct sock_filter` in memory order, 8 bytes each.
-    pub seccomp: Option<Vec<u8>>,
+    /// Seccomp programs to load before that, in this order: `struct sock_filter` in memory order, 8 bytes each.
+    pub seccomp: Vec<Vec<u8>>,
 }
 
 /// Why tasks could not be protected.

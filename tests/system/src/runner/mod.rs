@@ -12,6 +12,7 @@ mod cgroup;
 mod compare;
 mod enforcer;
 mod kit;
+mod landlock;
 mod pass;
 mod process;
 mod report;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::bpf::Bpf;
 pub use self::enforcer::{Enforcer, InProcess, ProtectError, Protection, SeenEvent, Target, Unprotected};
+pub use self::landlock::Landlock;
 pub use self::process::Outcome;
 pub use self::report::{Counts, Note, Report};
 
@@ -107,6 +109,7 @@ impl Trial<'_> {
         let case = self.case;
         let backend = enforcer.name();
         let judges = enforcer.judges();
+        let reports = enforcer.reports();
         let without = match self.place.run(case, &self.policy_yaml, &format!("{}a", self.number), None)? {
             Pass::Ran(seen) => seen,
             Pass::Unsupported(why) => anyhow::bail!("unsupported without a back end: {why}"),
@@ -124,7 +127,7 @@ impl Trial<'_> {
                     Pass::Ran(seen) => {
                         let after = seen.get(index).and_then(Option::as_ref).context("an access is missing")?;
                         if judges {
-                            compare::protected(case, access, exclusion, before, after)
+                            compare::protected(case, access, exclusion, before, after, reports)
                         } else if after.outcome == before.outcome {
                             Finding::Right
                         } else {

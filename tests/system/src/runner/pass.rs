@@ -154,11 +154,13 @@ fn target_of(access: &AccessCase) -> Option<Start> {
 }
 
 fn restrict(actor: &Process, in_process: &InProcess) -> Result<()> {
-    let filter = match &in_process.seccomp {
-        Some(bytes) => format!(" filter={}", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()),
-        None => String::new(),
-    };
-    let outcome = actor.perform(&format!("0 landlock{filter}"), in_process.ruleset.as_ref().map(AsFd::as_fd))?;
+    let InProcess { ruleset, seccomp } = in_process;
+    for program in seccomp {
+        let program: String = program.iter().map(|b| format!("{b:02x}")).collect();
+        let outcome = actor.perform(&format!("0 landlock filter={program}"), None)?;
+        ensure!(outcome == Outcome::Passed, "seccomp: {outcome:?}");
+    }
+    let outcome = actor.perform("0 landlock", ruleset.as_ref().map(AsFd::as_fd))?;
     ensure!(outcome == Outcome::Passed, "{outcome:?}");
     Ok(())
 }

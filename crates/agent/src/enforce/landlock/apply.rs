@@ -7,8 +7,9 @@
 //! ```
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use landlock::{
     AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, RestrictSelf, Ruleset, RulesetAttr, RulesetCreated,
@@ -167,7 +168,8 @@ pub fn restrict_current_process(plan: &Plan) -> Result<Applied, ApplyError> {
     if plan.is_empty() {
         return Ok(applied);
     }
-    let ruleset = if handled.is_empty() { None } else { Some(build(*abi, *handled, grants, &mut applied)?) };
+    let place = Place::open(Path::new("/"), vec![rustix::process::getpid().as_raw_nonzero().get()])?;
+    let ruleset = if handled.is_empty() { None } else { Some(build(*abi, *handled, grants, &place, &mut applied)?) };
     let filters = syscalls.filters()?;
     rustix::thread::set_no_new_privs(true).map_err(ApplyError::NoNewPrivileges)?;
     drop_all(drop_capabilities, &mut applied)?;
@@ -186,8 +188,60 @@ pub fn restrict_current_process(plan: &Plan) -> Result<Applied, ApplyError> {
     Ok(applied)
 }
 
+/// The Landlock ruleset of a plan that was made for the file tree below `root`, for other processes to restrict
+/// themselves by; `None` where the plan handles nothing. Restricts nobody. `own` are those processes: what the plan
+/// grants of `/proc/self` is granted of each of them.
+///
+/// # Guarantees
+/// As of [`restrict_current_process`], but for system calls and capabilities, which are left to the caller.
+///
+/// # Errors
+/// [`ApplyError`].
+pub fn ruleset_for(plan: &Plan, root: &Path, own: &[i32]) -> Result<(Option<OwnedFd>, Applied), ApplyError> {
+    let Plan { abi, handled, grants, syscalls: _, drop_capabilities: _, gaps: _, counts: _ } = plan;
+    let mut applied = Applied::default();
+    if handled.is_empty() {
+        return Ok((None, applied));
+    }
+    let place = Place::open(root, own.to_vec())?;
+    let created = build(*abi, *handled, grants, &place, &mut applied)?;
+    Ok((created.into(), applied))
+}
+
+/// Where the paths of a plan are opened.
+struct Place {
+    root: OwnedFd,
+    /// Whose entries `/proc/self` stands for.
+    own: Vec<i32>,
+}
+
+impl Place {
+    fn open(root: &Path, own: Vec<i32>) -> Result<Self, ApplyError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(root, flags, Mode::empty())
+            .map_err(|source| ApplyError::Open { path: root.display().to_string(), source })?;
+        Ok(Self { root, own })
+    }
+
+    /// `/proc/self` by the number of each process that it stands for, which an exec keeps.
+    fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        match path.strip_prefix(b"/proc/self") {
+            Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
+                self.own.iter().map(|pid| [format!("/proc/{pid}").as_bytes(), rest].concat()).collect()
+            }
+            _ => vec![path.to_vec()],
+        }
+    }
+}
+
 /// The ruleset with all its rules; no path is opened after this.
-fn build(abi: Abi, handled: Rights, grants: &[PathGrant], applied: &mut Applied) -> Result<RulesetCreated, ApplyError> {
+fn build(
+    abi: Abi,
+    handled: Rights,
+    grants: &[PathGrant],
+    place: &Place,
+    applied: &mut Applied,
+) -> Result<RulesetCreated, ApplyError> {
     let offered = KernelLandlock::ask().map_err(ApplyError::Ruleset)?.abi();
     if offered < abi {
         return Err(ApplyError::LesserKernel { needed: abi.version(), offered: offered.version() });
@@ -197,9 +251,10 @@ fn build(abi: Abi, handled: Rights, grants: &[PathGrant], applied: &mut Applied)
         .handle_access(flags(handled))
         .and_then(Ruleset::create)
         .map_err(ApplyError::Ruleset)?;
-    for grant in grants {
+    let opened = grants.iter().flat_map(|grant| place.names(&grant.path).into_iter().map(move |name| (grant, name)));
+    for (grant, name) in opened {
         let PathGrant { path, access, by: _, identity } = grant;
-        match open(path, *identity)? {
+        match open(place.root.as_fd(), &name, *identity)? {
             Ok((fd, is_directory)) => {
                 let access = if is_directory { *access } else { *access & Rights::OF_FILES };
                 if !access.is_empty() {
@@ -215,11 +270,11 @@ fn build(abi: Abi, handled: Rights, grants: &[PathGrant], applied: &mut Applied)
 }
 
 /// Opens what a grant names: the descriptor and whether it is a directory, or why it is left out.
-fn open(path: &[u8], planned: Option<Identity>) -> Result<Result<(OwnedFd, bool), &'static str>, ApplyError> {
-    let real = own_entry(path);
+fn open(root: BorrowedFd<'_>, path: &[u8], planned: Option<Identity>) -> Result<Result<(OwnedFd, bool), &'static str>, ApplyError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     // The plan's paths are free of links: one that turns up now was put there since.
-    let found = rustix::fs::openat2(rustix::fs::CWD, OsStr::from_bytes(&real), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let found = rustix::fs::openat2(root, OsStr::from_bytes(path), flags, Mode::empty(), resolve);
     let fd = match found {
         Ok(fd) => fd,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Err("it is gone")),
@@ -233,17 +288,6 @@ fn open(path: &[u8], planned: Option<Identity>) -> Result<Result<(OwnedFd, bool)
     }
     let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
     Ok(Ok((fd, is_directory)))
-}
-
-/// `/proc/self` by the process's number, which an exec keeps.
-fn own_entry(path: &[u8]) -> Vec<u8> {
-    match path.strip_prefix(b"/proc/self") {
-        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
-            let own = format!("/proc/{}", rustix::process::getpid().as_raw_nonzero());
-            [own.as_bytes(), rest].concat()
-        }
-        _ => path.to_vec(),
-    }
 }
 
 fn drop_all(numbers: &[u8], applied: &mut Applied) -> Result<(), ApplyError> {
@@ -316,8 +360,8 @@ mod tests {
 
     #[test]
     fn the_own_entry_of_procfs_goes_by_number() {
-        let own = format!("/proc/{}/maps", std::process::id());
-        assert_eq!(own_entry(b"/proc/self/maps"), own.as_bytes());
-        assert_eq!(own_entry(b"/proc/selfish"), b"/proc/selfish");
+        let place = Place::open(Path::new("/"), vec![7, 12]).unwrap();
+        assert_eq!(place.names(b"/proc/self/maps"), [b"/proc/7/maps".to_vec(), b"/proc/12/maps".to_vec()]);
+        assert_eq!(place.names(b"/proc/selfish"), [b"/proc/selfish".to_vec()]);
     }
 }

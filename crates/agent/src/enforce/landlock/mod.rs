@@ -31,7 +31,7 @@ mod plan_tests;
 #[cfg(test)]
 mod testing;
 
-pub use apply::{Applied, ApplyError, KernelLandlock, LeftOut, restrict_current_process};
+pub use apply::{Applied, ApplyError, KernelLandlock, LeftOut, restrict_current_process, ruleset_for};
 pub use audit::{LANDLOCK_ACCESS, LANDLOCK_DOMAIN, Record, SeenDenial, Tracker};
 pub use audit_reader::{AuditReader, AuditStatus, AuditUnavailable};
 pub use differences::{DIFFERENCES, Difference, DifferenceLine, Effect, Gap, Weight};
