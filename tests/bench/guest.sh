@@ -5,7 +5,8 @@
 #
 # A line of the plan is a step; files are those of /payload:
 #
-#   bare NAME                   bench, outside of every run
+#   bare NAME                   bench, outside of every run, in the root cgroup
+#   in-cgroup NAME              bench, outside of every run, in a cgroup like that of a run
 #   hold POLICY                 from here on a run of something else keeps the programs attached
 #   palisade NAME POLICY WORDS  bench, under `palisade run` with these options besides
 #   drop                        ends what `hold` began
@@ -21,6 +22,9 @@ plan=$1
 shift
 go=/tmp/bench-go said=/tmp/bench-said
 stats=/proc/sys/kernel/bpf_stats_enabled
+# As deep as the cgroup of a run. The first one with a memory controller makes the kernel account for memory everywhere,
+# so it is made before anything is measured.
+cgroup=/sys/fs/cgroup/bench/run
 
 say() {
     echo "bench: $*"
@@ -76,7 +80,7 @@ measure() {
 }
 
 prepare() {
-    mkdir -p /b
+    mkdir -p /b $cgroup
     cp bench child /b
     cp /bin/sleep /b/bench-hold
     chmod 755 /b/bench /b/child /b/bench-hold palisade
@@ -127,6 +131,10 @@ all="$*" labelled=
 while read -r step first second third; do
     case $step in
     bare) measure "$first" "$all" env ;;
+    in-cgroup)
+        # shellcheck disable=SC2016 # for the inner shell
+        measure "$first" "$all" sh -c 'echo $$ >'$cgroup'/cgroup.procs && exec "$@"' sh
+        ;;
     hold) hold "$first" ;;
     palisade)
         # shellcheck disable=SC2086 # words

@@ -37,11 +37,11 @@ check() { # TEXT COMMAND...
 		failed=1
 	fi
 }
-fetch() { # prints the page
-	if command -v curl >/dev/null; then curl -s --max-time 5 "http://127.0.0.1:$PORT/"; else busybox wget -q -T 5 -O - "http://127.0.0.1:$PORT/"; fi
+fetch() { # prints the page; bash alone, since a guest has no curl
+	timeout 5 bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && cat <&3" | tail -n 1
 }
 wait_for_page() {
-	for _ in $(seq 900); do
+	for _ in $(seq 300); do
 		[ "$(fetch 2>/dev/null)" = "served by nginx under Palisade" ] && return 0
 		sleep 0.2
 	done

@@ -21,13 +21,14 @@ impl Enforcer for NoMkdir {
             return Err(ProtectError::Unsupported("no sockets".to_owned()));
         }
         assert!(target.root.join("t/probe").exists(), "the root is visible through procfs");
-        let created: RulesetCreated = Ruleset::default()
-            .handle_access(AccessFs::MakeDir)
-            .and_then(Ruleset::create)
-            .map_err(|e| ProtectError::Failed(e.into()))?;
+        let created = || -> Result<RulesetCreated, ProtectError> {
+            let created = Ruleset::default().handle_access(AccessFs::MakeDir).and_then(Ruleset::create);
+            created.map_err(|e| ProtectError::Failed(e.into()))
+        };
         // One instruction: BPF_RET|BPF_K with SECCOMP_RET_ALLOW.
         let seccomp = vec![vec![0x06, 0, 0, 0, 0, 0, 0xff, 0x7f]];
-        Ok(Protection { in_process: Some(InProcess { ruleset: created.into(), seccomp }), guard: Box::new(()) })
+        let each = target.tasks.iter().map(|_| Ok(InProcess { ruleset: created()?.into(), seccomp: seccomp.clone() }));
+        Ok(Protection { in_process: each.collect::<Result<_, _>>()?, guard: Box::new(()) })
     }
 
     fn events(&mut self) -> anyhow::Result<Vec<SeenEvent>> {

@@ -85,12 +85,8 @@ fn build_palisade() -> Result<PathBuf> {
 /// The executable that cargo's messages name last.
 fn executable(messages: &str) -> Option<PathBuf> {
     let artifact = |line: &str| serde_json::from_str::<Message>(line).ok();
-    messages
-        .lines()
-        .filter_map(artifact)
-        .filter(|message| message.reason == "compiler-artifact")
-        .filter_map(|m| m.executable)
-        .last()
+    let built = messages.lines().filter_map(artifact).filter(|message| message.reason == "compiler-artifact");
+    built.filter_map(|message| message.executable).next_back()
 }
 
 fn compile(source: &Path, output: &Path, flags: &[&str]) -> Result<PathBuf> {

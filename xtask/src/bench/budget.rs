@@ -76,17 +76,16 @@ pub(super) fn of_configuration(
     tables: &[Table],
     wanted: Wanted<'_>,
 ) -> Vec<Check> {
-    let key = configuration.key();
     let Some(open) = open_budget(configuration, tables) else { return Vec::new() };
     let title = configuration.title();
-    let mut checks = vec![Check::at_most(format!("open+close, 60 bytes: {title}"), open, figures.added(&key, "open-60"))];
+    let mut checks =
+        vec![Check::at_most(format!("open+close, 60 bytes: {title}"), open, figures.added(configuration, "open-60"))];
     for operation in EXECS.into_iter().filter(|operation| wanted.has(operation)) {
-        let share = percent_added(figures, &key, operation);
+        let share = percent_added(figures, configuration, operation);
         checks.push(Check::percent(format!("{operation}: {title}"), EXEC_PERCENT, share));
     }
     for operation in FREE.into_iter().filter(|operation| wanted.has(operation)) {
-        let added = figures.added(&key, operation);
-        let mut check = Check::at_most(format!("{operation}: {title}"), NOISE, added);
+        let mut check = Check::at_most(format!("{operation}: {title}"), NOISE, figures.added(configuration, operation));
         check.limit = format!("+0 (±{NOISE})");
         checks.push(check);
     }
@@ -105,7 +104,7 @@ pub(super) fn open_budget(configuration: Configuration, tables: &[Table]) -> Opt
                 Some(LITERAL + GLOB_GROUP * groups)
             }
         },
-        Configuration::None | Configuration::NoneAgain | Configuration::AppArmor(..) => None,
+        Configuration::None | Configuration::NoneAgain | Configuration::NoneInCgroup | Configuration::AppArmor(..) => None,
     }
 }
 
@@ -123,9 +122,9 @@ impl Wanted<'_> {
 }
 
 /// By how much an operation takes longer, in percent.
-pub(super) fn percent_added(figures: &Figures, key: &str, operation: &str) -> Option<f64> {
-    let (added, none) = (figures.added(key, operation)?, figures.number("none", operation)?);
-    Some(100.0 * float(added) / float(none))
+pub(super) fn percent_added(figures: &Figures, configuration: Configuration, operation: &str) -> Option<f64> {
+    let before = figures.number(&configuration.baseline().key(), operation)?;
+    Some(100.0 * float(figures.added(configuration, operation)?) / float(before))
 }
 
 /// Instruction counts are far below 2^52; where one is not, the result is absurd, not wrong by a little.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::plan::Configuration;
+
 const PREFIX: &str = "bench: ";
 /// Opens that the program makes for the run counts to be seen by; as `PROOF` in `tests/bench/bench.c`.
 const PROOF_OPENS: i64 = 1_000;
@@ -56,9 +58,9 @@ impl Figures {
         self.text(configuration, key)?.parse().ok()
     }
 
-    /// By how many instructions an operation takes more than without Palisade.
-    pub(super) fn added(&self, configuration: &str, operation: &str) -> Option<i64> {
-        Some(self.number(configuration, operation)? - self.number("none", operation)?)
+    /// By how many instructions an operation takes more than in what the configuration is compared with.
+    pub(super) fn added(&self, configuration: Configuration, operation: &str) -> Option<i64> {
+        Some(self.number(&configuration.key(), operation)? - self.number(&configuration.baseline().key(), operation)?)
     }
 
     pub(super) fn proof(&self, configuration: &str) -> Proof {
@@ -99,11 +101,13 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::rules::Mix;
 
     const CONSOLE: &str = "\
 [    1.0] noise
 bench: none calibrate 20022
 bench: none open-60 11867
+bench: none-in-cgroup open-60 12000
 bench: none runs absent
 bench: literal-10 open-60 14900
 bench: literal-10 open-20 EACCES
@@ -112,10 +116,12 @@ bench: apparmor-literal-10 label bench (enforce)
 ";
 
     #[test]
-    fn figures_are_compared_with_no_palisade() {
+    fn figures_are_compared_with_those_of_the_same_place_without_palisade() {
         let figures = Figures::read(CONSOLE);
-        assert_eq!(figures.added("literal-10", "open-60"), Some(3_033));
-        assert_eq!(figures.added("literal-10", "open-20"), None);
+        let literal = Configuration::Palisade(Mix::Literal, 10);
+        assert_eq!(figures.added(literal, "open-60"), Some(2_900));
+        assert_eq!(figures.added(Configuration::NoneInCgroup, "open-60"), Some(133));
+        assert_eq!(figures.added(literal, "open-20"), None);
         assert_eq!(figures.text("apparmor-literal-10", "label"), Some("bench (enforce)"));
         assert_eq!(figures.calibration(), Ok(20_022));
         assert!(!figures.complete && Figures::read("bench: end reached\n").complete);

@@ -5,11 +5,9 @@
 //! not in it. The method is described in `docs/benchmarks.md`.
 //!
 //! ```text
-//! rules (a tree that is grown) -> plan (steps, policies, profiles) --\
-//! artifacts (palisade, tests/bench/*.c) -----------------------------> vm -> figures (what it reported)
-//!           \-> tables (palisade policy compile, on the host) -----\             |
-//!                                                    budget <----------------------
-//!                                                       \-> report -> screen, docs/benchmarks.md
+//! tree -> rules -> plan (steps, policies, profiles) --> vm --> figures (what the guest reported) --\
+//! artifacts (palisade, tests/bench/*.c) --------------/                                            budget -> report
+//!         \-> tables (palisade policy compile, on the host) ---------------------------------------/
 //! ```
 
 mod artifacts;
@@ -19,6 +17,7 @@ mod plan;
 mod report;
 mod rules;
 mod tables;
+mod tree;
 
 use std::fs;
 use std::path::PathBuf;

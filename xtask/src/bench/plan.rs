@@ -40,10 +40,12 @@ spec:
 /// One thing whose cost is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Configuration {
-    /// No Palisade: what everything is compared with.
+    /// No Palisade: what everything outside of workloads is compared with.
     None,
     /// No Palisade, once more at the end: by how much two equal measurements differ.
     NoneAgain,
+    /// No Palisade, in a cgroup of its own: what workloads are compared with, since they have one anyway.
+    NoneInCgroup,
     /// The programs are attached, the task belongs to no workload.
     Unlabelled,
     /// Under `palisade run`.
@@ -70,6 +72,7 @@ impl Configuration {
         match self {
             Self::None => "none".to_owned(),
             Self::NoneAgain => "none-again".to_owned(),
+            Self::NoneInCgroup => "none-in-cgroup".to_owned(),
             Self::Unlabelled => "unlabelled".to_owned(),
             Self::Palisade(mix, count) => policy_name(mix, count),
             Self::NoBase(mix, count) => format!("no-base-{}", policy_name(mix, count)),
@@ -82,6 +85,7 @@ impl Configuration {
         match self {
             Self::None => "no Palisade (absolute)".to_owned(),
             Self::NoneAgain => "no Palisade, measured again".to_owned(),
+            Self::NoneInCgroup => "no Palisade, in a cgroup".to_owned(),
             Self::Unlabelled => "attached, task of no workload".to_owned(),
             Self::Palisade(mix, count) => format!("{} rules, {}", grouped(count), mix_words(mix)),
             Self::NoBase(mix, count) => format!("{} rules, {}, no base set", grouped(count), mix_words(mix)),
@@ -89,11 +93,20 @@ impl Configuration {
         }
     }
 
+    /// What it is compared with.
+    pub(super) fn baseline(self) -> Self {
+        match self {
+            Self::Palisade(..) | Self::NoBase(..) => Self::NoneInCgroup,
+            Self::None | Self::NoneAgain | Self::NoneInCgroup | Self::Unlabelled | Self::AppArmor(..) => Self::None,
+        }
+    }
+
     fn steps(self) -> Vec<String> {
         let key = self.key();
         match self {
-            Self::None => vec!["bare none".to_owned()],
-            Self::NoneAgain => vec!["drop".to_owned(), "bare none-again".to_owned()],
+            Self::None => vec![format!("bare {key}")],
+            Self::NoneInCgroup => vec![format!("in-cgroup {key}")],
+            Self::NoneAgain => vec!["drop".to_owned(), format!("bare {key}")],
             Self::Unlabelled => vec![format!("hold {HOLD_POLICY}"), format!("bare {key}")],
             Self::Palisade(mix, count) => vec![format!("palisade {key} {}", policy_file(mix, count))],
             Self::NoBase(mix, count) => vec![format!("palisade {key} {} --no-base", policy_file(mix, count))],
@@ -136,7 +149,7 @@ pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -149,7 +162,7 @@ pub(super) fn grouped(number: usize) -> String {
 impl Plan {
     /// All of it. What is surest to be done in time comes first.
     pub(super) fn whole() -> Self {
-        let mut configurations = vec![Configuration::None];
+        let mut configurations = vec![Configuration::None, Configuration::NoneInCgroup];
         configurations.extend(APPARMOR_COUNTS.map(|count| Configuration::AppArmor(Mix::Literal, count)));
         configurations.push(Configuration::AppArmor(Mix::Globs, 100));
         configurations.push(Configuration::Unlabelled);
@@ -164,7 +177,7 @@ impl Plan {
 
     /// The 60-byte path alone, for use while working.
     pub(super) fn quick() -> Self {
-        let mut configurations = vec![Configuration::None, Configuration::Unlabelled];
+        let mut configurations = vec![Configuration::None, Configuration::NoneInCgroup, Configuration::Unlabelled];
         configurations.extend(QUICK_COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
         Self { configurations, operations: QUICK_OPERATIONS }
     }
@@ -183,7 +196,7 @@ impl Plan {
                 Configuration::AppArmor(mix, count) => {
                     files.push((profile_file(mix, count), Rules::new(count, mix).profile()));
                 }
-                Configuration::None | Configuration::NoneAgain | Configuration::Unlabelled => {}
+                Configuration::None | Configuration::NoneAgain | Configuration::NoneInCgroup | Configuration::Unlabelled => {}
             }
         }
         let steps: Vec<String> = self.configurations.iter().flat_map(|configuration| configuration.steps()).collect();
@@ -215,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_guest_knows_every_step() {
-        let script = std::fs::read_to_string(crate::workspace_root().join("tests/bench/guest.sh")).unwrap();
+        let script = fs::read_to_string(crate::workspace_root().join("tests/bench/guest.sh")).unwrap();
         for plan in [Plan::whole(), Plan::quick()] {
             for step in plan.configurations.iter().flat_map(|configuration| configuration.steps()) {
                 let verb = step.split(' ').next().unwrap();

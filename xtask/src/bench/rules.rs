@@ -1,11 +1,12 @@
 //! The rules that are measured: the same for Palisade and AppArmor, the same on every machine.
 //!
-//! Paths come from an invented file tree, grown by a seeded generator with the shapes of a Debian one: directories
-//! that share long beginnings, names of words. No rule that is grown meets a path that is opened; those have rules of
+//! Paths come from a grown file tree ([`Tree`]). No rule that is grown meets a path that is opened; those have rules of
 //! their own, which they match to their last byte.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+use super::tree::Tree;
 
 /// The path of `open-60` in `tests/bench/bench.c`, and its siblings.
 const PATH_60: &str = "/usr/lib/python3/dist-packages/bench/module_bbb/file_cccc.so";
@@ -27,31 +28,6 @@ const PROCESS_PERCENT: usize = 10;
 const RECURSIVE_PERCENT: u64 = 25;
 /// Of 100 rules of a mixed policy, globs.
 const GLOB_PERCENT: usize = 10;
-/// Any number: it says which tree is grown.
-const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
-
-const TOPS: [&str; 12] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/python3/dist-packages",
-    "/usr/lib/node_modules",
-    "/usr/lib/modules/6.1.0-amd64/kernel",
-    "/usr/share/doc",
-    "/usr/share/perl/5.36.0",
-    "/usr/share/javascript",
-    "/usr/include/linux",
-    "/var/lib/dpkg/info",
-    "/var/cache/apt",
-    "/etc",
-    "/opt",
-];
-const WORDS: [&str; 40] = [
-    "access", "batch", "cipher", "config", "counter", "daemon", "device", "driver", "encode", "engine", "export", "filter",
-    "format", "gateway", "handler", "helper", "import", "index", "kernel", "layout", "locale", "manager", "message", "module",
-    "network", "object", "package", "parser", "plugin", "policy", "render", "report", "schema", "server", "session", "socket",
-    "stream", "template", "utility", "vector",
-];
-const ENDINGS: [&str; 10] = [".py", ".so", ".conf", ".js", ".json", ".h", ".txt", ".pm", ".ko", ""];
-
 /// What a policy consists of beside its number of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mix {
@@ -92,18 +68,12 @@ pub(super) struct Rules {
     rules: Vec<Rule>,
 }
 
-/// Grows paths.
-struct Tree {
-    random: u64,
-    directories: Vec<String>,
-}
-
 // === impl Rules ===
 
 impl Rules {
     /// `count` rules (at least 10).
     pub(super) fn new(count: usize, mix: Mix) -> Self {
-        let mut tree = Tree { random: SEED, directories: Vec::new() };
+        let mut tree = Tree::new();
         let mut rules = measured(mix);
         let mut seen: BTreeSet<Object> = rules.iter().map(|rule| rule.object.clone()).collect();
         let globs = match mix {
@@ -113,7 +83,7 @@ impl Rules {
         let processes = count * PROCESS_PERCENT / 100;
         while rules.len() < count {
             let grown_globs = rules.iter().filter(|rule| matches!(rule.object, Object::Glob(_))).count();
-            let object = if grown_globs < globs { tree.glob() } else { tree.literal() };
+            let object = if grown_globs < globs { Object::glob(&mut tree) } else { Object::literal(&mut tree) };
             if !seen.insert(object.clone()) {
                 continue;
             }
@@ -123,7 +93,7 @@ impl Rules {
         }
         // Spread evenly, so that globs and directories fall to programs and files alike.
         let mut left = processes.saturating_sub(rules.iter().filter(|rule| rule.process).count());
-        let every = if left == 0 { usize::MAX } else { (count / left).max(1) };
+        let every = count.checked_div(left).unwrap_or(usize::MAX).max(1);
         for rule in rules.iter_mut().skip(measured(mix).len()).step_by(every) {
             if left > 0 {
                 rule.process = true;
@@ -251,6 +221,34 @@ impl Rule {
 // === impl Object ===
 
 impl Object {
+    fn literal(tree: &mut Tree) -> Self {
+        if tree.below(100) < RECURSIVE_PERCENT {
+            return Self::Recursive(format!("{}/", tree.directory()));
+        }
+        let (directory, name) = tree.file();
+        Self::Exact(format!("{directory}/{name}"))
+    }
+
+    fn glob(tree: &mut Tree) -> Self {
+        let (directory, name) = tree.file();
+        let ending = name.rsplit_once('.').map_or("bak", |(_, ending)| ending).to_owned();
+        let two = parent(&directory, 2);
+        Self::Glob(match tree.below(10) {
+            0..=3 => {
+                let components: Vec<&str> = directory.split('/').skip(1).collect();
+                // Not the first: a glob is anchored at its beginning.
+                let count = u64::try_from(components.len()).unwrap_or(u64::MAX);
+                let starred = usize::try_from(1 + tree.below(count.saturating_sub(1))).unwrap_or_default();
+                let star = |(i, c): (usize, &&str)| if i == starred { "*".to_owned() } else { (*c).to_owned() };
+                let components: Vec<String> = components.iter().enumerate().map(star).collect();
+                format!("/{}/{name}", components.join("/"))
+            }
+            4..=6 => format!("{directory}/*.{ending}"),
+            7 | 8 => format!("{two}**/{name}"),
+            _ => format!("{two}**/*.{ending}"),
+        })
+    }
+
     fn list(&self) -> &'static str {
         match self {
             Self::Exact(_) => "matchPaths",
@@ -263,92 +261,6 @@ impl Object {
         match self {
             Self::Exact(text) | Self::Recursive(text) | Self::Glob(text) => text,
         }
-    }
-}
-
-// === impl Tree ===
-
-impl Tree {
-    /// The next number below `limit` (xorshift64*).
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit.max(1)
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        let count = u64::try_from(from.len()).unwrap_or(u64::MAX);
-        let index = usize::try_from(self.below(count)).unwrap_or_default();
-        from.get(index).copied().unwrap_or_default()
-    }
-
-    /// `module`, `module-parser` or `module2_parser`.
-    fn name(&mut self) -> String {
-        let first = self.pick(&WORDS);
-        let second = self.pick(&WORDS);
-        match self.below(4) {
-            0 => first.to_owned(),
-            1 | 2 => format!("{first}-{second}"),
-            _ => format!("{first}{}_{second}", self.below(10)),
-        }
-    }
-
-    /// A new directory: mostly below one that is there.
-    fn directory(&mut self) -> String {
-        let known = u64::try_from(self.directories.len()).unwrap_or(u64::MAX);
-        let above = match self.below(4) {
-            0 => None,
-            _ => usize::try_from(self.below(known)).ok().and_then(|index| self.directories.get(index).cloned()),
-        };
-        let above = match above {
-            Some(above) if above.len() < 120 => above,
-            _ => self.pick(&TOPS).to_owned(),
-        };
-        let directory = format!("{above}/{}", self.name());
-        self.directories.push(directory.clone());
-        directory
-    }
-
-    /// A file: about eight to a directory.
-    fn file(&mut self) -> (String, String) {
-        let known = u64::try_from(self.directories.len()).unwrap_or(u64::MAX);
-        let index = usize::try_from(self.below(known)).unwrap_or_default();
-        let is_known = self.below(8) != 0;
-        let directory = match self.directories.get(index) {
-            Some(directory) if is_known => directory.clone(),
-            _ => self.directory(),
-        };
-        let name = format!("{}_{}{}", self.name(), self.pick(&WORDS), self.pick(&ENDINGS));
-        (directory, name)
-    }
-
-    fn literal(&mut self) -> Object {
-        if self.below(100) < RECURSIVE_PERCENT {
-            return Object::Recursive(format!("{}/", self.directory()));
-        }
-        let (directory, name) = self.file();
-        Object::Exact(format!("{directory}/{name}"))
-    }
-
-    fn glob(&mut self) -> Object {
-        let (directory, name) = self.file();
-        let ending = name.rsplit_once('.').map_or("bak", |(_, ending)| ending).to_owned();
-        let two = parent(&directory, 2);
-        Object::Glob(match self.below(10) {
-            0..=3 => {
-                let components: Vec<&str> = directory.split('/').skip(1).collect();
-                // Not the first: a glob is anchored at its beginning.
-                let count = u64::try_from(components.len()).unwrap_or(u64::MAX);
-                let starred = usize::try_from(1 + self.below(count.saturating_sub(1))).unwrap_or_default();
-                let star = |(i, c): (usize, &&str)| if i == starred { "*".to_owned() } else { (*c).to_owned() };
-                let components: Vec<String> = components.iter().enumerate().map(star).collect();
-                format!("/{}/{name}", components.join("/"))
-            }
-            4..=6 => format!("{directory}/*.{ending}"),
-            7 | 8 => format!("{two}**/{name}"),
-            _ => format!("{two}**/*.{ending}"),
-        })
     }
 }
 

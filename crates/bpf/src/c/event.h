@@ -42,7 +42,7 @@ __noinline int event_send(u32 index)
 {
 	struct pal_scratch *s = scratch_at(index);
 	struct task_struct *current = bpf_get_current_task_btf();
-	u32 counter = PAL_COUNT_EVENTS, object = 0, program, size;
+	u32 counter, object = 0, program, size;
 	struct pal_event *e;
 	u64 *number;
 

@@ -159,7 +159,7 @@ struct mnt_namespace {
 	struct mount *root;
 };
 
-/* The mounts of a super block: a list_head until 6.17 or so, a plain chain since. */
+/* The mounts of a super block: a list_head in 6.1 and 6.12, a plain chain in 7.2. */
 struct list_head {
 	struct list_head *next;
 };

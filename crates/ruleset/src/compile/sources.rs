@@ -165,7 +165,10 @@ impl Sources {
             (Action::Audit | Action::Block, _) => (any, if *unknown { best(sources) } else { SourceMatch::No }),
         };
         let found = sources.iter().filter(|(index, _)| met.contains(index));
-        found.map(|(_, exact)| if *exact { SourceMatch::Exact } else { SourceMatch::Loose }).max().unwrap_or(least)
+        found
+            .map(|(_, exact)| if *exact { SourceMatch::Exact } else { SourceMatch::Loose })
+            .max()
+            .map_or(least, |best| best.max(least))
     }
 
     /// The columns of a rule class: as many as its rules can tell apart.

@@ -87,7 +87,7 @@ impl Enforcer for Bpf {
             return Err(ProtectError::Unsupported("no cgroup2 tree".to_owned()));
         };
         let guard = self.protect_cgroup(target, cgroup).map_err(ProtectError::Failed)?;
-        Ok(Protection { in_process: None, guard: Box::new(guard) })
+        Ok(Protection { in_process: Vec::new(), guard: Box::new(guard) })
     }
 
     fn events(&mut self) -> Result<Vec<SeenEvent>> {

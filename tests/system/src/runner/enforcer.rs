@@ -25,6 +25,11 @@ pub trait Enforcer {
         true
     }
 
+    /// Whether it knows the tasks by their cgroup. Where not, none is made: entering one waits for the whole machine.
+    fn by_cgroup(&self) -> bool {
+        true
+    }
+
     /// Protects the tasks of a workload from now on.
     ///
     /// # Guarantees
@@ -62,8 +67,8 @@ pub struct Target<'a> {
 
 /// A protection in force; dropping it lifts it.
 pub struct Protection {
-    /// What each acting task has to apply to itself.
-    pub in_process: Option<InProcess>,
+    /// What each acting task has to apply to itself, in the order of [`Target::tasks`]; empty: nothing.
+    pub in_process: Vec<InProcess>,
     /// Whatever the back end keeps alive for it.
     pub guard: Box<dyn Any>,
 }
@@ -117,7 +122,7 @@ impl Enforcer for Unprotected {
     }
 
     fn protect(&mut self, _target: &Target<'_>) -> Result<Protection, ProtectError> {
-        Ok(Protection { in_process: None, guard: Box::new(()) })
+        Ok(Protection { in_process: Vec::new(), guard: Box::new(()) })
     }
 
     fn events(&mut self) -> anyhow::Result<Vec<SeenEvent>> {

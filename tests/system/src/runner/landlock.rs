@@ -46,7 +46,7 @@ impl Landlock {
         self.abi
     }
 
-    fn plan(&self, target: &Target<'_>) -> Result<Option<InProcess>> {
+    fn plan(&self, target: &Target<'_>) -> Result<Vec<InProcess>> {
         let parsed = palisade_policy::parse(&[SourceFile { name: Arc::from("case.yaml"), text: target.policy_yaml }]);
         if let Some(problem) = parsed.problems.first() {
             bail!("the policy is wrong: {problem}");
@@ -56,13 +56,8 @@ impl Landlock {
         let rules = RuleSet::new(&parsed.policies, target.workload, &view);
         let plan = Plan::new(&rules, &view, &PlanOptions::new(self.abi))?;
         if plan.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let own = target.tasks.iter().map(|(pid, _)| i32::try_from(*pid)).collect::<Result<Vec<_>, _>>()?;
-        let (ruleset, Applied { left_out, .. }) = ruleset_for(&plan, target.root, &own)?;
-        // The tree stands still meanwhile; the kernel may drop inodes of procfs from memory (L6).
-        let left_out: Vec<_> = left_out.iter().filter(|l| !l.path.starts_with(b"/proc/")).collect();
-        ensure!(left_out.is_empty(), "grants were left out: {left_out:?}");
         let mut seccomp = Vec::new();
         for program in plan.syscalls.filters()? {
             let mut bytes = Vec::new();
@@ -73,7 +68,15 @@ impl Landlock {
             }
             seccomp.push(bytes);
         }
-        Ok(Some(InProcess { ruleset, seccomp }))
+        let mut each = Vec::new();
+        for (pid, _) in target.tasks {
+            let (ruleset, Applied { left_out, .. }) = ruleset_for(&plan, target.root, i32::try_from(*pid)?)?;
+            // The tree stands still meanwhile; the kernel may drop inodes of procfs from memory (L6).
+            let left_out: Vec<_> = left_out.iter().filter(|l| !l.path.starts_with(b"/proc/")).collect();
+            ensure!(left_out.is_empty(), "grants were left out: {left_out:?}");
+            each.push(InProcess { ruleset, seccomp: seccomp.clone() });
+        }
+        Ok(each)
     }
 }
 
@@ -83,6 +86,10 @@ impl Enforcer for Landlock {
     }
 
     fn reports(&self) -> bool {
+        false
+    }
+
+    fn by_cgroup(&self) -> bool {
         false
     }
 

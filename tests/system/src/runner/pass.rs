@@ -55,7 +55,8 @@ impl Place<'_> {
         mut enforcer: Option<&mut dyn Enforcer>,
     ) -> Result<Pass> {
         // Entering a cgroup waits for the whole machine, and the pass without policy needs none.
-        let cgroup = self.cgroup.filter(|_| enforcer.is_some()).map(|c| c.case(name)).transpose()?;
+        let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup());
+        let cgroup = self.cgroup.filter(|_| by_cgroup).map(|c| c.case(name)).transpose()?;
         let root = Root::build(self.kit, case, name)?;
         let clocks = enforcer.is_some() && !(case.tree.links.is_empty() && case.tree.late_links.is_empty());
         if clocks {
@@ -83,10 +84,10 @@ impl Place<'_> {
                 Err(ProtectError::Unsupported(why)) => return Ok(Pass::Unsupported(why)),
                 Err(ProtectError::Failed(error)) => return Err(error.context("cannot protect")),
             }
-            if let Some(in_process) = in_force.as_ref().and_then(|p| p.in_process.as_ref()) {
-                for (start, actor) in &actors {
-                    restrict(actor, in_process).with_context(|| format!("{} cannot restrict itself", start.program))?;
-                }
+            let in_process = in_force.as_ref().map_or(&[][..], |p| p.in_process.as_slice());
+            ensure!(in_process.is_empty() || in_process.len() == actors.len(), "not every task is protected");
+            for ((start, actor), in_process) in actors.iter().zip(in_process) {
+                restrict(actor, in_process).with_context(|| format!("{} cannot restrict itself", start.program))?;
             }
         }
         let mut seen = Vec::new();

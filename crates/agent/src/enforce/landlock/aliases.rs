@@ -2,6 +2,8 @@
 //!
 //! So a Block of one name of a file (by path, glob or base name; not by directory, which does not mean this file) takes
 //! the grants off its other names as well. Names that the walk did not come by cannot be closed: they are counted.
+//!
+//! A bind mount gives a whole directory a second name. What is withheld at one of its names is taken off the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,13 +32,14 @@ struct Blocked {
 pub(super) fn close(walk: &mut Walk<'_>) -> Aliases {
     let mut blocked: BTreeMap<Identity, Blocked> = BTreeMap::new();
     for (path, rights) in &walk.notes.blocked {
-        let Some(facts) = walk.view.file(path).filter(|f| f.links > 1) else { continue };
+        let Some(facts) = walk.view.file(path) else { continue };
         let new = || Blocked { path: path.clone(), rights: Rights::NONE, names: BTreeSet::new(), links: facts.links };
         let file = blocked.entry(facts.identity).or_insert_with(new);
         file.rights |= *rights;
         file.names.insert(path.clone());
     }
     let mut aliases = Aliases::default();
+    close_directories(walk, &mut aliases);
     if blocked.is_empty() {
         return aliases;
     }
@@ -53,4 +56,26 @@ pub(super) fn close(walk: &mut Walk<'_>) -> Aliases {
     let found = |file: &Blocked| u64::try_from(file.names.len()).unwrap_or(u64::MAX);
     aliases.elsewhere = blocked.into_values().filter(|file| file.links > found(file)).map(|file| file.path).collect();
     aliases
+}
+
+/// Takes the rights that a directory is not granted at one name off its other names.
+fn close_directories(walk: &mut Walk<'_>, aliases: &mut Aliases) {
+    let mut withheld: BTreeMap<Identity, Vec<(&[u8], Rights)>> = BTreeMap::new();
+    for (path, rights) in &walk.notes.withheld {
+        if let Some(facts) = walk.view.file(path) {
+            withheld.entry(facts.identity).or_default().push((path, *rights));
+        }
+    }
+    if withheld.is_empty() {
+        return;
+    }
+    for (path, granted) in &mut walk.grants {
+        let Some(facts) = walk.view.file(path).filter(|f| f.kind == FileKind::Directory) else { continue };
+        let elsewhere = withheld.get(&facts.identity).into_iter().flatten().filter(|(name, _)| *name != path.as_slice());
+        let kept = elsewhere.fold(granted.rights, |kept, (_, rights)| kept & !*rights);
+        if kept != granted.rights {
+            granted.rights = kept;
+            aliases.narrowed.insert(path.clone());
+        }
+    }
 }

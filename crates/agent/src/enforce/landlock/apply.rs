@@ -168,7 +168,7 @@ pub fn restrict_current_process(plan: &Plan) -> Result<Applied, ApplyError> {
     if plan.is_empty() {
         return Ok(applied);
     }
-    let place = Place::open(Path::new("/"), vec![rustix::process::getpid().as_raw_nonzero().get()])?;
+    let place = Place::open(Path::new("/"), rustix::process::getpid().as_raw_nonzero().get())?;
     let ruleset = if handled.is_empty() { None } else { Some(build(*abi, *handled, grants, &place, &mut applied)?) };
     let filters = syscalls.filters()?;
     rustix::thread::set_no_new_privs(true).map_err(ApplyError::NoNewPrivileges)?;
@@ -188,22 +188,21 @@ pub fn restrict_current_process(plan: &Plan) -> Result<Applied, ApplyError> {
     Ok(applied)
 }
 
-/// The Landlock ruleset of a plan that was made for the file tree below `root`, for other processes to restrict
-/// themselves by; `None` where the plan handles nothing. Restricts nobody. `own` are those processes: what the plan
-/// grants of `/proc/self` is granted of each of them.
+/// The Landlock ruleset of a plan that was made for the file tree below `root`, for the process `own` to restrict
+/// itself by; `None` where the plan handles nothing. Restricts nobody.
 ///
 /// # Guarantees
 /// As of [`restrict_current_process`], but for system calls and capabilities, which are left to the caller.
 ///
 /// # Errors
 /// [`ApplyError`].
-pub fn ruleset_for(plan: &Plan, root: &Path, own: &[i32]) -> Result<(Option<OwnedFd>, Applied), ApplyError> {
+pub fn ruleset_for(plan: &Plan, root: &Path, own: i32) -> Result<(Option<OwnedFd>, Applied), ApplyError> {
     let Plan { abi, handled, grants, syscalls: _, drop_capabilities: _, gaps: _, counts: _ } = plan;
     let mut applied = Applied::default();
     if handled.is_empty() {
         return Ok((None, applied));
     }
-    let place = Place::open(root, own.to_vec())?;
+    let place = Place::open(root, own)?;
     let created = build(*abi, *handled, grants, &place, &mut applied)?;
     Ok((created.into(), applied))
 }
@@ -211,25 +210,23 @@ pub fn ruleset_for(plan: &Plan, root: &Path, own: &[i32]) -> Result<(Option<Owne
 /// Where the paths of a plan are opened.
 struct Place {
     root: OwnedFd,
-    /// Whose entries `/proc/self` stands for.
-    own: Vec<i32>,
+    /// The process that `/proc/self` stands for.
+    own: i32,
 }
 
 impl Place {
-    fn open(root: &Path, own: Vec<i32>) -> Result<Self, ApplyError> {
+    fn open(root: &Path, own: i32) -> Result<Self, ApplyError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|source| ApplyError::Open { path: root.display().to_string(), source })?;
         Ok(Self { root, own })
     }
 
-    /// `/proc/self` by the number of each process that it stands for, which an exec keeps.
-    fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
+    /// `/proc/self` by the process's number, which an exec keeps.
+    fn own_entry(&self, path: &[u8]) -> Vec<u8> {
         match path.strip_prefix(b"/proc/self") {
-            Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
-                self.own.iter().map(|pid| [format!("/proc/{pid}").as_bytes(), rest].concat()).collect()
-            }
-            _ => vec![path.to_vec()],
+            Some(rest) if rest.is_empty() || rest.starts_with(b"/") => [format!("/proc/{}", self.own).as_bytes(), rest].concat(),
+            _ => path.to_vec(),
         }
     }
 }
@@ -251,10 +248,9 @@ fn build(
         .handle_access(flags(handled))
         .and_then(Ruleset::create)
         .map_err(ApplyError::Ruleset)?;
-    let opened = grants.iter().flat_map(|grant| place.names(&grant.path).into_iter().map(move |name| (grant, name)));
-    for (grant, name) in opened {
+    for grant in grants {
         let PathGrant { path, access, by: _, identity } = grant;
-        match open(place.root.as_fd(), &name, *identity)? {
+        match open(place.root.as_fd(), &place.own_entry(path), *identity)? {
             Ok((fd, is_directory)) => {
                 let access = if is_directory { *access } else { *access & Rights::OF_FILES };
                 if !access.is_empty() {
@@ -270,7 +266,11 @@ fn build(
 }
 
 /// Opens what a grant names: the descriptor and whether it is a directory, or why it is left out.
-fn open(root: BorrowedFd<'_>, path: &[u8], planned: Option<Identity>) -> Result<Result<(OwnedFd, bool), &'static str>, ApplyError> {
+fn open(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    planned: Option<Identity>,
+) -> Result<Result<(OwnedFd, bool), &'static str>, ApplyError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     // The plan's paths are free of links: one that turns up now was put there since.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
@@ -360,8 +360,8 @@ mod tests {
 
     #[test]
     fn the_own_entry_of_procfs_goes_by_number() {
-        let place = Place::open(Path::new("/"), vec![7, 12]).unwrap();
-        assert_eq!(place.names(b"/proc/self/maps"), [b"/proc/7/maps".to_vec(), b"/proc/12/maps".to_vec()]);
-        assert_eq!(place.names(b"/proc/selfish"), [b"/proc/selfish".to_vec()]);
+        let place = Place::open(Path::new("/"), 7).unwrap();
+        assert_eq!(place.own_entry(b"/proc/self/maps"), b"/proc/7/maps");
+        assert_eq!(place.own_entry(b"/proc/selfish"), b"/proc/selfish");
     }
 }

@@ -168,7 +168,8 @@ fn of_modes(rules: &RuleSet, out: &mut Vec<Gap>) {
 }
 
 fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
-    let Notes { looked_at, later, non_recursive, widened, flat, unlisted, floating, unseen, procfs, blocked: _ } = notes;
+    let Notes { looked_at, later, non_recursive, widened, flat, unlisted, floating, unseen, procfs, blocked: _, withheld: _ } =
+        notes;
     let file = Some(Class::File);
     if !non_recursive.is_empty() {
         let text = format!(

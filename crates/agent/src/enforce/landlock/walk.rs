@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use palisade_policy::model::Class;
-use palisade_ruleset::RuleSet;
+use palisade_ruleset::{By, RuleSet};
 
 use super::ask::{Answer, Asker};
 use super::plan::{NonRecursive, PlanOptions};
@@ -57,6 +57,8 @@ pub(super) struct Notes {
     pub(super) procfs: bool,
     /// Files that a Block names (not by directory), with the rights that it denies.
     pub(super) blocked: Vec<(Vec<u8>, Rights)>,
+    /// Directories that a Block names, or in which something is told apart, with the rights not granted there.
+    pub(super) withheld: Vec<(Vec<u8>, Rights)>,
 }
 
 /// The walk.
@@ -187,7 +189,8 @@ impl Walk<'_> {
         match self.list(&here, open) {
             None => closed_full.with(self.unseen(&here, open)),
             Some(children) => {
-                let flat = !children.iter().any(|c| c.kind == FileKind::Directory);
+                // A block device is not let pass by its directory.
+                let flat = !children.iter().any(|c| matches!(c.kind, FileKind::Directory | FileKind::BlockDevice));
                 let (plain_full, open) = self.plain(&here, open, flat, makes_directories);
                 closed_full.with(plain_full).with(self.children(&here, &children, open, makes_directories))
             }
@@ -228,7 +231,11 @@ impl Walk<'_> {
                     self.grant(here.path, grant.rights(), answer);
                     full = full.with(Kinds::of(grant));
                 }
-                (Reach::Alike, false, false) => {}
+                (Reach::Alike, false, false) => {
+                    if matches!(By::from_code(answer.by), Some(By::Rule(_))) {
+                        self.notes.withheld.push((here.path.to_vec(), grant.rights()));
+                    }
+                }
                 (Reach::Alike | Reach::Floating | Reach::Mixed, ..) => still = still.with(Kinds::of(grant)),
             }
         }
@@ -345,6 +352,9 @@ impl Walk<'_> {
 
     fn note_partial(&mut self, here: &Here<'_>, grant: Grant, listable: bool) {
         let path = here.path.to_vec();
+        if here.typical.of(grant).passes {
+            self.notes.withheld.push((path.clone(), grant.rights()));
+        }
         if grant == Grant::List {
             if listable {
                 self.notes.unlisted.insert(path);
