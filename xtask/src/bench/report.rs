@@ -152,7 +152,9 @@ impl Findings {
             let key = configuration.key();
             let program = match configuration {
                 Configuration::AppArmor(..) => match (figures.text(&key, "label"), figures.text(&key, "parser")) {
-                    (Some(label), Some(seconds)) => format!("profile `{label}`; its parser took {seconds} thousand million"),
+                    (Some(label), Some(seconds)) => {
+                        format!("profile `{label}`; its parser took {seconds} thousand million instructions")
+                    }
                     _ => "-".to_owned(),
                 },
                 Configuration::None

@@ -165,6 +165,7 @@ static __always_inline int map_exec(struct file *file)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct pal_task *task;
+	struct inode *inode;
 	struct access a;
 	int refused;
 
@@ -176,11 +177,12 @@ static __always_inline int map_exec(struct file *file)
 		return refused;
 	task = a.task;
 	refused = 0;
-	if (!is_program_of(task, file->f_inode)) {
+	/* An overlay maps the file of its layer under the overlay's own path: the program is the inode behind either. */
+	inode = file->f_path.dentry->d_inode;
+	if (!is_program_of(task, file->f_inode) && !(inode && is_program_of(task, inode))) {
 		bool loader = task->flags & PAL_TASK_LOADER;
 
 		a.s->operations = loader ? PROCESS_EXEC : PROCESS_MAP;
-		access_owner(&a, file->f_inode, file->f_path.mnt);
 		access_owner(&a, file->f_inode, file->f_path.mnt);
 		a.s->status = path_of(a.s, a.index, task, file->f_path.dentry, file->f_path.mnt);
 		if (a.s->status == PATH_INTERNAL && loader)
