@@ -20,7 +20,11 @@ fn the_corpus_holds_under_landlock_but_for_what_is_declared() {
     let mut enforcer = match Landlock::new() {
         Ok(enforcer) if (ABI_MIN..ABI_SOCKETS).contains(&enforcer.abi().version()) => enforcer,
         Ok(enforcer) => {
-            eprintln!("SKIPPED: Landlock ABI {}, the exclusions are for {ABI_MIN} to {}", enforcer.abi().version(), ABI_SOCKETS - 1);
+            eprintln!(
+                "SKIPPED: Landlock ABI {}, the exclusions are for {ABI_MIN} to {}",
+                enforcer.abi().version(),
+                ABI_SOCKETS - 1
+            );
             return;
         }
         Err(error) => {
