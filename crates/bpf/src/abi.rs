@@ -8,7 +8,7 @@ mod event;
 pub use event::{DecodeError, Event, ObjectKind, Operation, Verdict};
 
 /// `PAL_ABI_VERSION`.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `PAL_SIZES`: size classes of tables.
 pub const SIZES: usize = 4;
@@ -19,11 +19,13 @@ pub const HEADER_BYTES: usize = 48 + CLASSES * (56 + AUTOMATA * 16);
 /// `PAL_CLASSES`.
 pub const CLASSES: usize = 4;
 /// `PAL_AUTOMATA`.
-pub const AUTOMATA: usize = 10;
+pub const AUTOMATA: usize = 11;
 /// `PAL_TABLE_SLOTS`: tables of one size class alive at once.
 pub const TABLE_SLOTS: u32 = 1024;
 /// `PAL_LABELS`; label 0 is "none".
 pub const LABELS: u32 = 4096;
+/// `PAL_CGROUP_HINTS`: entries that say whether a cgroup id may be labelled.
+pub const CGROUP_HINTS: u32 = 1 << 16;
 /// Slots that a label has to itself in the array of each size class: one for its table, one for the next.
 pub const SLOTS_PER_LABEL: u32 = 2;
 /// The greatest label that has slots: so many workloads can be protected at once.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use thiserror::Error;
 
-use crate::abi::{Counter, LABELS, LabelWord, SIZES};
+use crate::abi::{CGROUP_HINTS, Counter, LABELS, LabelWord, SIZES};
 
 pub use tables::{Installed, TableImage, Tables};
 
@@ -36,7 +36,11 @@ pub struct Labels(MapHandle);
 
 /// `pal_cgroups`: the label of a cgroup, by its id. Children inherit it in the kernel.
 #[derive(Debug)]
-pub struct Cgroups(MapHandle);
+pub struct Cgroups {
+    labels: MapHandle,
+    /// `pal_cgroup_hints`: which ids the kernel looks up at all.
+    hints: MapHandle,
+}
 
 /// `pal_tasks`: the label of each labelled thread, by its id in the initial pid namespace. Written by the kernel alone.
 #[derive(Debug)]
@@ -46,9 +50,12 @@ pub struct Tasks(MapHandle);
 #[derive(Debug)]
 pub struct Iterated(MapHandle);
 
-/// `pal_counters`.
+/// `pal_counters`, and `pal_judged`, which is kept apart.
 #[derive(Debug)]
-pub struct Counters(MapHandle);
+pub struct Counters {
+    of_cpu: MapHandle,
+    judged: MapHandle,
+}
 
 /// Why a map could not be used.
 #[derive(Debug, Error)]
@@ -100,9 +107,10 @@ impl Maps {
     pub(crate) const EVENTS: &'static str = "pal_events";
 
     /// The names of all maps of this type, for pinning.
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 12] = [
         Labels::NAME,
         Cgroups::NAME,
+        Cgroups::HINTS,
         Tasks::NAME,
         Tables::NAMES[0],
         Tables::NAMES[1],
@@ -110,6 +118,7 @@ impl Maps {
         Tables::NAMES[3],
         Iterated::NAME,
         Counters::NAME,
+        Counters::JUDGED,
         Self::EVENTS,
     ];
 
@@ -127,23 +136,28 @@ impl Maps {
         let cgroups = get(Cgroups::NAME)?;
         shape(&cgroups, "a key of bytes", cgroups.key_size(), 8)?;
         shape(&cgroups, "an entry of bytes", cgroups.value_size(), 4)?;
+        let hints = get(Cgroups::HINTS)?;
+        shape(&hints, "an entry of bytes", hints.value_size(), 4)?;
+        shape(&hints, "a number of entries", hints.max_entries(), CGROUP_HINTS)?;
         let tasks = get(Tasks::NAME)?;
         shape(&tasks, "a key of bytes", tasks.key_size(), 4)?;
         let iterated = get(Iterated::NAME)?;
         shape(&iterated, "an entry of bytes", iterated.value_size(), 8)?;
         let counters = get(Counters::NAME)?;
         shape(&counters, "an entry of bytes", counters.value_size(), 8)?;
+        let judged = get(Counters::JUDGED)?;
+        shape(&judged, "an entry of bytes", judged.value_size(), 8)?;
         let mut tables = Vec::with_capacity(SIZES);
         for name in Tables::NAMES {
             tables.push(get(name)?);
         }
         Ok(Self {
             labels: Labels(labels),
-            cgroups: Cgroups(cgroups),
+            cgroups: Cgroups { labels: cgroups, hints },
             tasks: Tasks(tasks),
             tables: Tables::new(tables),
             iterated: Iterated(iterated),
-            counters: Counters(counters),
+            counters: Counters { of_cpu: counters, judged },
             events: get(Self::EVENTS)?,
         })
     }
@@ -151,8 +165,10 @@ impl Maps {
     /// The maps by name, for pinning.
     pub(crate) fn handle(&self, name: &str) -> Option<&MapHandle> {
         let Self { labels, cgroups, tasks, tables, iterated, counters, events } = self;
-        let mut all = [&labels.0, &cgroups.0, &tasks.0, &iterated.0, &counters.0, events].into_iter().chain(tables.handles());
-        all.find(|map| map.name() == name)
+        let Cgroups { labels: cgroups, hints } = cgroups;
+        let Counters { of_cpu, judged } = counters;
+        let all = [&labels.0, cgroups, hints, &tasks.0, &iterated.0, of_cpu, judged, events];
+        all.into_iter().chain(tables.handles()).find(|map| map.name() == name)
     }
 }
 
@@ -192,14 +208,15 @@ impl Labels {
 
 impl Cgroups {
     const NAME: &'static str = "pal_cgroups";
+    const HINTS: &'static str = "pal_cgroup_hints";
 
     /// The label of a cgroup.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn get(&self, cgroup: u64) -> Result<Option<u32>, MapError> {
-        let found = self.0.lookup(&cgroup.to_ne_bytes(), MapFlags::ANY);
-        let found = found.map_err(|source| failed(&self.0, "read the label of a cgroup", source))?;
+        let found = self.labels.lookup(&cgroup.to_ne_bytes(), MapFlags::ANY);
+        let found = found.map_err(|source| failed(&self.labels, "read the label of a cgroup", source))?;
         Ok(found.and_then(|bytes| first_u32(&bytes)))
     }
 
@@ -208,8 +225,11 @@ impl Cgroups {
     /// # Errors
     /// If the kernel refuses (E2BIG: the map is full).
     pub fn set(&self, cgroup: u64, label: u32) -> Result<(), MapError> {
-        let result = self.0.update(&cgroup.to_ne_bytes(), &label.to_ne_bytes(), MapFlags::ANY);
-        result.map_err(|source| failed(&self.0, "label a cgroup", source))
+        let bucket = u32::try_from(cgroup % u64::from(CGROUP_HINTS)).unwrap_or(0);
+        let hinted = self.hints.update(&bucket.to_ne_bytes(), &1_u32.to_ne_bytes(), MapFlags::ANY);
+        hinted.map_err(|source| failed(&self.hints, "announce a labelled cgroup", source))?;
+        let result = self.labels.update(&cgroup.to_ne_bytes(), &label.to_ne_bytes(), MapFlags::ANY);
+        result.map_err(|source| failed(&self.labels, "label a cgroup", source))
     }
 
     /// Takes the label from every cgroup that carries it, those that inherited it included.
@@ -217,12 +237,12 @@ impl Cgroups {
     /// # Errors
     /// If the kernel refuses.
     pub fn remove_label(&self, label: u32) -> Result<(), MapError> {
-        let keys: Vec<Vec<u8>> = self.0.keys().collect();
+        let keys: Vec<Vec<u8>> = self.labels.keys().collect();
         for key in keys {
-            let found = self.0.lookup(&key, MapFlags::ANY);
-            let found = found.map_err(|source| failed(&self.0, "read the label of a cgroup", source))?;
+            let found = self.labels.lookup(&key, MapFlags::ANY);
+            let found = found.map_err(|source| failed(&self.labels, "read the label of a cgroup", source))?;
             if found.and_then(|bytes| first_u32(&bytes)) == Some(label) {
-                gone_is_fine(self.0.delete(&key)).map_err(|source| failed(&self.0, "unlabel a cgroup", source))?;
+                gone_is_fine(self.labels.delete(&key)).map_err(|source| failed(&self.labels, "unlabel a cgroup", source))?;
             }
         }
         Ok(())
@@ -279,16 +299,30 @@ impl Iterated {
 
 impl Counters {
     const NAME: &'static str = "pal_counters";
+    const JUDGED: &'static str = "pal_judged";
 
     /// A counter, summed over all CPUs. It only ever grows.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn get(&self, counter: Counter) -> Result<u64, MapError> {
-        let found = self.0.lookup_percpu(&counter.number().to_ne_bytes(), MapFlags::ANY);
-        let found = found.map_err(|source| failed(&self.0, "read a counter", source))?;
+        if counter == Counter::Judged {
+            return self.judged();
+        }
+        let found = self.of_cpu.lookup_percpu(&counter.number().to_ne_bytes(), MapFlags::ANY);
+        let found = found.map_err(|source| failed(&self.of_cpu, "read a counter", source))?;
         let cpus = found.unwrap_or_default();
         Ok(cpus.iter().filter_map(|bytes| Some(u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?))).sum())
+    }
+
+    fn judged(&self) -> Result<u64, MapError> {
+        let mut sum = 0;
+        for slot in 0..self.judged.max_entries() {
+            let found = self.judged.lookup(&slot.to_ne_bytes(), MapFlags::ANY);
+            let found = found.map_err(|source| failed(&self.judged, "read a counter", source))?.unwrap_or_default();
+            sum += found.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
+        }
+        Ok(sum)
     }
 
     /// All of them.

@@ -5,8 +5,8 @@ use palisade_policy::model::Class;
 
 use crate::access::{Access, Actor, FileMode, Object, Operation, Program};
 use crate::compile::{
-    ACCEPT_MASK, CLASS_ACTIVE, CODE_MASK, ClassHeader, HEADER_BYTES, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SINK, SLOTS_MAX,
-    TABLE_CLASSES, TABLE_FOLD, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
+    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CODE_MASK, COMPOSE, ClassHeader, HEADER_BYTES, MULTI_CALL_AUTOMATON,
+    OWNER_DEPENDS, SINK, SLOTS_MAX, TABLE_CLASSES, TABLE_FOLD, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use crate::decision::{By, Verdict};
 use crate::network;
@@ -193,11 +193,21 @@ impl Table {
         }
         let is_owner = owner == Some(actor.uid);
         let met: Vec<End> = ends.iter().copied().filter(|e| e.accept != 0).collect();
-        match met.as_slice() {
+        let decision = match met.as_slice() {
             [] => self.cell(class, ends[0], column, operation, is_owner),
             [one] => self.cell(class, *one, column, operation, is_owner),
-            several => self.compose(class, several, column, operation, is_owner),
+            several => self.compose(class, several, column, operation, is_owner, false),
+        };
+        if decision & CODE_MASK != By::DefaultPosture.code() || !self.base_set(class, &text, operation) {
+            return decision;
         }
+        if class.base == COMPOSE { self.compose(class, &met, column, operation, is_owner, true) } else { class.base }
+    }
+
+    /// Whether the base set lets an operation on a path pass.
+    fn base_set(&self, class: &ClassHeader, text: &[u8], operation: usize) -> bool {
+        let automaton = class.automata[BASE_AUTOMATON];
+        automaton.start != 0 && self.low(automaton.cells + self.run(automaton.start, text)) >> operation & 1 == 1
     }
 
     fn cell(&self, class: &ClassHeader, end: End, column: u32, operation: usize, is_owner: bool) -> u32 {
@@ -210,7 +220,7 @@ impl Table {
         if is_owner { self.high(pair) } else { self.low(pair) }
     }
 
-    fn compose(&self, class: &ClassHeader, ends: &[End], column: u32, operation: usize, is_owner: bool) -> u32 {
+    fn compose(&self, class: &ClassHeader, ends: &[End], column: u32, operation: usize, is_owner: bool, base: bool) -> u32 {
         let mut best = [0_u32; SLOTS_MAX];
         let mut decided = [0_u32; SLOTS_MAX];
         let part = u32::try_from(operation * 2 + usize::from(is_owner)).unwrap_or(0);
@@ -223,9 +233,10 @@ impl Table {
                 decided[i] = decided[i].max(self.high(at));
             }
         }
-        let real = self.evaluate(class, &best, &decided, !class.audited, operation);
+        let posture = if base { 0 } else { class.posture[operation] };
+        let real = self.evaluate(class, &best, &decided, !class.audited, posture);
         if class.audited != 0 && real >> VERDICT_SHIFT != 2 {
-            let with = self.evaluate(class, &best, &decided, u32::MAX, operation);
+            let with = self.evaluate(class, &best, &decided, u32::MAX, posture);
             if with >> VERDICT_SHIFT == 2 {
                 return WOULD_BLOCK << VERDICT_SHIFT | with & CODE_MASK;
             }
@@ -233,11 +244,12 @@ impl Table {
         real
     }
 
-    fn evaluate(&self, class: &ClassHeader, best: &[u32], decided: &[u32], mask: u32, operation: usize) -> u32 {
+    /// With a posture of 0, which is to allow, for what the base set lets pass.
+    fn evaluate(&self, class: &ClassHeader, best: &[u32], decided: &[u32], mask: u32, posture: u32) -> u32 {
         let (mut upper, mut lower, mut audit, mut unheard) = (0, 0, 0, false);
         for slot in 0..class.slots {
             let bit = 1 << slot;
-            if mask & bit == 0 || slot == class.base_slot {
+            if mask & bit == 0 {
                 continue;
             }
             let (key, next) = (best[slot as usize], decided[slot as usize]);
@@ -259,12 +271,10 @@ impl Table {
         let greatest = |says: u32| [upper, lower].into_iter().filter(|v| v & SAYS_MASK == says).max().unwrap_or(0);
         let (block, allow) = (greatest(SAYS_BLOCK), greatest(SAYS_ALLOW));
         let code = |key: u32| self.low(class.ranks + (key >> 2));
-        let base = best.get(class.base_slot as usize).is_some_and(|key| *key != 0);
         if block != 0 {
             return 2 << VERDICT_SHIFT | code(block);
         }
-        let posture = class.posture[operation];
-        let by_posture = allow == 0 && unheard && !base;
+        let by_posture = allow == 0 && unheard;
         if by_posture && posture >> VERDICT_SHIFT == 2 {
             return posture;
         }

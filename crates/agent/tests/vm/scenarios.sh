@@ -11,7 +11,7 @@ MINIRUN=$1
 shift
 SCENARIOS=${*:-basic audit outside nested outlive killed many flood last}
 WORK=$(mktemp -d)
-PINS=/sys/fs/bpf/palisade-v1
+PINS=/sys/fs/bpf/palisade-v2
 failed=0
 CGROUPS=/sys/fs/cgroup
 [ -e $CGROUPS/cgroup.procs ] || CGROUPS=/sys/fs/cgroup/unified

@@ -8,7 +8,7 @@
 #ifndef PAL_ABI_H
 #define PAL_ABI_H
 
-#define PAL_ABI_VERSION 1
+#define PAL_ABI_VERSION 2
 
 /* ------------------------------------------------------------------ tables
  *
@@ -32,12 +32,16 @@
  *   that does not look on }; 0 = none; key = rank << 2 | says. Composing = the greater key per slot and half.
  * Then per slot: voice = (says(best) is ALLOW or BLOCK) ? best : (nonlook is an ALLOW) ? nonlook : none.
  *   Winner of a tier: the greatest voice of its slots. Any tier's winner BLOCK: Block, named by the greatest BLOCK
- *   winner. Else any winner ALLOW: passes. No winner: if some slot of allow_list has best == 0, then the base slot
- *   (best != 0: passes), then class.posture; else passes. What passes is Audit if some slot's best is AUDIT, named by
- *   the greatest such key, else Allow named by the greatest ALLOW winner. (Posture Audit is named by the rule that audits, if one does.)
- *   The base slot belongs to no tier. Slots of `audited` are left out; where they are not empty and the result is not
- *   Block, a second evaluation with them that gives Block makes the result WOULD_BLOCK.
+ *   winner. Else any winner ALLOW: passes. No winner: if some slot of allow_list has best == 0, then class.posture; else
+ *   passes. What passes is Audit if some slot's best is AUDIT, named by the greatest such key, else Allow named by the
+ *   greatest ALLOW winner. (Posture Audit is named by the rule that audits, if one does.)
+ *   Slots of `audited` are left out; where they are not empty and the result is not Block, a second evaluation with
+ *   them that gives Block makes the result WOULD_BLOCK.
  * Rule of a key: t[class.ranks + (key >> 2)].lo = rule code.
+ *
+ * The base set is an automaton of its own (PAL_BASE_SET), walked only where a decision so far has the code of the
+ * posture. Its cells are one word a row: t[cells + accept].lo = bit per operation that passes. Then the decision is
+ * class.base; if that is PAL_COMPOSE, the composition (of whatever number of vectors) with the posture left out.
  */
 
 #define PAL_SINK 0x80000000u
@@ -52,6 +56,7 @@
 #define PAL_WOULD_BLOCK 3u	/* passes; an audited policy would have blocked */
 #define PAL_OWNER_DEPENDS 0x20000000u	/* code is the index of a word { lo: decision for others, hi: for the owner } */
 #define PAL_CODE_MASK 0x00ffffffu
+#define PAL_COMPOSE 0xffffffffu	/* no decision: see "The base set" */
 
 /* Codes: rule ids below, the rest above. */
 #define PAL_CODE_BUILTIN 0x00ffff00u	/* + 0 unresolvable, 1 self, 2 mount-integrity, 3 tree-integrity, 4 source, 5 device */
@@ -71,8 +76,10 @@
 #define PAL_CLASS_CAPABILITY 3
 #define PAL_CLASSES 4
 
-#define PAL_AUTOMATA 10		/* 0 literal rules; 1..8 glob groups; 9 multi-call (walked over path "//" invocation name) */
-#define PAL_MULTI_CALL 9
+#define PAL_AUTOMATA 11
+/* 0 literal rules; 1..8 glob groups; */
+#define PAL_MULTI_CALL 9	/* walked over path "//" invocation name */
+#define PAL_BASE_SET 10
 #define PAL_SLOTS_MAX 16
 
 struct pal_automaton {
@@ -99,7 +106,7 @@ struct pal_class {
 	__u32 lower;		/* bit per slot: the namespaced (or host) tier */
 	__u32 audited;		/* bit per slot: policies in audited mode */
 	__u32 allow_list;	/* bit per slot */
-	__u32 base_slot;	/* PAL_SLOTS_MAX: none */
+	__u32 base;		/* decision word of what the base set lets pass, or PAL_COMPOSE */
 	__u32 posture;		/* decision word where the posture applies, operation 0 */
 	__u32 unresolvable;	/* decision word for an object that cannot be told */
 	__u32 ranks;
@@ -202,6 +209,8 @@ struct pal_task {
 
 #define PAL_TASKS 32768		/* labelled threads alive at once */
 #define PAL_CGROUPS 8192
+#define PAL_CGROUP_HINTS (1 << 16)	/* pal_cgroup_hints[cgroup id modulo this]: 0 = no such id is labelled */
+#define PAL_SCRATCH_SLOTS 512		/* accesses under judgement at once */
 #define PAL_TIDS (1 << 22)	/* PID_MAX_LIMIT of 64-bit kernels */
 
 /* pal_state[0] */
@@ -288,7 +297,7 @@ struct pal_event {
 #define PAL_COUNT_NO_TABLE 7	/* a live label without a table, or one that changed under every try: refused */
 #define PAL_COUNT_BLOCK 8
 #define PAL_COUNT_AUDIT 9
-#define PAL_COUNT_JUDGED 10
+#define PAL_COUNT_JUDGED 10	/* not here: the sum of pal_judged, by slot */
 #define PAL_COUNT_CGROUP_FAILED 11	/* label of a new cgroup could not be stored; its tasks have theirs by inheritance */
 #define PAL_COUNT_NUMBERS 12	/* last pal_event.number of this CPU */
 #define PAL_COUNTERS 16

@@ -90,12 +90,12 @@ int BPF_PROG(pal_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 
 	if (!is_cgroup_v2(cgroup))
 		return 0;
-	label = bpf_map_lookup_elem(&pal_cgroups, &above);
+	label = cgroup_label(above);
 	if (!label)
 		return 0;
 	copy = *label;
 	for (int try = 0; try < 8; try++)
-		if (!bpf_map_update_elem(&pal_cgroups, &id, &copy, BPF_ANY))
+		if (!cgroup_set_label(id, copy))
 			return 0;
 	count(PAL_COUNT_CGROUP_FAILED);
 	return 0;
@@ -144,7 +144,7 @@ int pal_label_tasks(struct bpf_iter__task *ctx)
 	}
 	return 0;
 found:
-	label = bpf_map_lookup_elem(&pal_cgroups, &wanted);
+	label = cgroup_label(wanted);
 	if (!label || !*label)
 		return 0;
 	task_fill(&entry, task, *label);

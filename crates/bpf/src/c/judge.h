@@ -264,9 +264,10 @@ __noinline int judge_decided(u32 index, u64 decision)
 /* Judges what stands in the slot. 0: it passes; 1: it is refused. */
 static __always_inline int judge(struct access *a)
 {
-	u64 decision;
+	u64 decision, *judged = bpf_map_lookup_elem(&pal_judged, &a->index);
 
-	count(PAL_COUNT_JUDGED);
+	if (judged)
+		++*judged;
 	decision = table_judge(a->s->handle, a->index);
 	/* PAL_ALLOW, and neither TABLE_GONE nor HANDLE_UNUSED */
 	if (!(decision >> 30))

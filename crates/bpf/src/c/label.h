@@ -182,7 +182,7 @@ static __always_inline int task_current(struct pal_task **task)
 	if (*task)
 		return 1;
 	cgroup = bpf_get_current_cgroup_id();
-	label = bpf_map_lookup_elem(&pal_cgroups, &cgroup);
+	label = cgroup_label(cgroup);
 	if (!label || !*label)
 		return 0;
 	if (task_enter(*label))

@@ -18,6 +18,19 @@ struct {
 } pal_cgroups SEC(".maps");
 
 /*
+ * Not 0 if pal_cgroups may hold an id with these low bits: spares a task of no workload the hash look-up, which costs
+ * as much as all the rest that is done for it. Set before the id is put in and never taken back, so that nobody has to
+ * know who else shares an entry; ids are handed out in sequence, so it takes as many labelled cgroups as there are
+ * entries until it spares nothing.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PAL_CGROUP_HINTS);
+	__type(key, u32);
+	__type(value, u32);
+} pal_cgroup_hints SEC(".maps");
+
+/*
  * Labelled threads. A preallocated hash, because its look-ups take no lock and cannot fail: a look-up in task storage
  * returns nothing under contention on a preemptible 6.1, and denied files were opened that way.
  */
@@ -78,6 +91,14 @@ struct {
 	__type(value, u64);
 } pal_counters SEC(".maps");
 
+/* PAL_COUNT_JUDGED, by slot: its owner counts alone, and the look-up is no call, unlike that of a per-CPU array. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PAL_SCRATCH_SLOTS);
+	__type(key, u32);
+	__type(value, u64);
+} pal_judged SEC(".maps");
+
 /* Programs are preemptible: two on one CPU may count at once, hence the atomic add. */
 static __always_inline void count(u32 counter)
 {
@@ -85,6 +106,27 @@ static __always_inline void count(u32 counter)
 
 	if (value)
 		__sync_fetch_and_add(value, 1);
+}
+
+/* The label of a cgroup, NULL if it has none. */
+static __always_inline u32 *cgroup_label(u64 id)
+{
+	u32 bucket = id & (PAL_CGROUP_HINTS - 1), *hint = bpf_map_lookup_elem(&pal_cgroup_hints, &bucket);
+
+	if (!hint || !READ_ONCE(*hint))
+		return NULL;
+	return bpf_map_lookup_elem(&pal_cgroups, &id);
+}
+
+/* Stores it. 0, or an error. */
+static __always_inline long cgroup_set_label(u64 id, u32 label)
+{
+	u32 bucket = id & (PAL_CGROUP_HINTS - 1), *hint = bpf_map_lookup_elem(&pal_cgroup_hints, &bucket);
+
+	if (!hint)
+		return -1;
+	*(volatile u32 *)hint = 1;
+	return bpf_map_update_elem(&pal_cgroups, &id, &label, BPF_ANY);
 }
 
 /* The entry of a task that must have one already: in functions that cannot be handed it. */

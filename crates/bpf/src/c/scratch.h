@@ -76,6 +76,7 @@ struct pal_scratch {
 	char path[PATH_ROOM];
 };
 
+_Static_assert(PAL_SCRATCH_SLOTS == SCRATCH_SLOTS * SCRATCH_CPUS, "abi.h tells user space how many there are");
 _Static_assert(sizeof(struct pal_event) % 8 == 0, "data follows the event without a gap");
 _Static_assert(__builtin_offsetof(struct pal_scratch, data) ==
 		       __builtin_offsetof(struct pal_scratch, event) + sizeof(struct pal_event),
@@ -83,7 +84,7 @@ _Static_assert(__builtin_offsetof(struct pal_scratch, data) ==
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SCRATCH_SLOTS * SCRATCH_CPUS);
+	__uint(max_entries, PAL_SCRATCH_SLOTS);
 	__type(key, u32);
 	__type(value, struct pal_scratch);
 } pal_slots SEC(".maps");

@@ -49,6 +49,7 @@ static __always_inline u32 handle_header(u64 handle)
  * loop of 128 takes 25 instructions a byte and 8,000 steps of the verifier; bpf_loop() would take 40 a byte.
  */
 #define WALK_BYTES 128
+#define WALK_UNROLLED 8	/* of them without counting; divides WALK_BYTES */
 #define WALKS ((PAL_PATH_MAX + 2 + NAME_MAX) / WALK_BYTES + 1)
 
 /* What source_*() is asked for. */

@@ -178,7 +178,8 @@ impl Built {
             CompileError::GlobsExplode { rules, .. }
             | CompileError::LiteralsExplode { rules }
             | CompileError::SourcesExplode { rules } => rules,
-            CompileError::TooManySources { .. }
+            CompileError::BaseSetExplodes { .. }
+            | CompileError::TooManySources { .. }
             | CompileError::TooManyPolicies { .. }
             | CompileError::TooLarge { .. }
             | CompileError::IndexSpace { .. }
@@ -222,7 +223,8 @@ fn automaton_name(place: usize) -> String {
     match place {
         0 => "literals".to_owned(),
         1..=8 => format!("globs {place}"),
-        _ => "invocations".to_owned(),
+        9 => "invocations".to_owned(),
+        _ => "base set".to_owned(),
     }
 }
 

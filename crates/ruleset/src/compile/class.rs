@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use palisade_policy::model::{Action, Class};
 
 use super::layout::{
-    AUTOMATA, AutomatonHeader, CLASS_ACTIVE, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS, CLASS_SOURCED, ClassHeader,
-    MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
+    AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS, CLASS_SOURCED, COMPOSE,
+    ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use super::sources::{Column, Columns, Sources};
-use super::{AutomatonStats, ClassStats, CompileError, groups};
+use super::{AutomatonStats, ClassStats, CompileError, count, groups};
 use crate::automaton::{Dfa, MixBuild, PatternIndex, pack};
 use crate::decide::can_deny_file;
 use crate::decision::{By, Decision, RuleId, Verdict};
@@ -20,8 +20,8 @@ use crate::resolve::{Name, ObjectRank};
 use crate::rules::{Rule, RuleBody, RuleSet, Tier};
 use crate::workload::Posture;
 
-/// The rank number of the base slot's key; rules have greater ones.
-const BASE_RANK: u32 = 1;
+/// The rank number of the worst ranked rule; 0 is none.
+const FIRST_RANK: u32 = 1;
 
 /// Writes one class into the words of a table.
 pub(super) struct ClassWriter<'a> {
@@ -38,19 +38,12 @@ pub(super) struct ClassWriter<'a> {
     depends_on_owner: bool,
 }
 
-/// What a pattern stands for.
+/// What a pattern stands for: a name of a rule; `live` where `tree-integrity` counts it.
 #[derive(Clone, Copy)]
-enum Meaning {
-    /// A name of a rule; `live` where `tree-integrity` counts it.
-    Rule {
-        id: RuleId,
-        rank: ObjectRank,
-        live: bool,
-    },
-    Base {
-        read: bool,
-        write: bool,
-    },
+struct Meaning {
+    id: RuleId,
+    rank: ObjectRank,
+    live: bool,
 }
 
 /// Which policies share a slot of the vectors. Policies whose rules never look on compete as one.
@@ -63,7 +56,6 @@ struct Slots {
     lower: u32,
     audited: u32,
     allow_list: u32,
-    base: Option<usize>,
 }
 
 impl<'a> ClassWriter<'a> {
@@ -85,7 +77,7 @@ impl<'a> ClassWriter<'a> {
     /// Writes the class and gives its header and figures.
     pub(super) fn write(mut self) -> Result<(ClassHeader, ClassStats), CompileError> {
         if !self.rules.is_active(self.class) {
-            return Ok((ClassHeader { base_slot: slot_number(SLOTS_MAX), ..ClassHeader::default() }, ClassStats::default()));
+            return Ok((ClassHeader::default(), ClassStats::default()));
         }
         let mut header = self.common_header();
         let stats = match self.class {
@@ -144,9 +136,8 @@ impl<'a> ClassWriter<'a> {
         let posture_1 = if self.class == Class::Process { Decision::NOTHING } else { posture };
         ClassHeader {
             flags,
-            columns: u32::try_from(self.columns.len()).unwrap_or(u32::MAX),
+            columns: count(self.columns.len()),
             column_map,
-            base_slot: slot_number(self.slots.base.unwrap_or(SLOTS_MAX)),
             posture: [decision_word(posture), decision_word(posture_1)],
             unresolvable: decision_word(self.rules.unresolvable(self.class)),
             ..ClassHeader::default()
@@ -169,7 +160,7 @@ impl<'a> ClassWriter<'a> {
                 self.words.push(u64::from(decision_word(decision)));
             }
         }
-        header.automata[0] = AutomatonHeader { start: 0, cells, vectors: 0, rows: u32::try_from(rows.len()).unwrap_or(u32::MAX) };
+        header.automata[0] = AutomatonHeader { start: 0, cells, vectors: 0, rows: count(rows.len()) };
         ClassStats::default()
     }
 
@@ -178,47 +169,40 @@ impl<'a> ClassWriter<'a> {
     fn write_paths(&mut self, header: &mut ClassHeader) -> Result<ClassStats, CompileError> {
         let (simple, globs, invoked) = self.patterns();
         let names = std::mem::take(&mut self.names);
-        let blame = |index: PatternIndex| match names.get(index as usize) {
-            Some(Meaning::Rule { id, .. }) => Some(*id),
-            Some(Meaning::Base { .. }) | None => None,
-        };
+        let blame = |index: PatternIndex| names.get(index as usize).map(|meaning| meaning.id);
         let mut automata = vec![(0, simple.len(), groups::literal(&simple, &blame)?)];
         let glob_count = globs.len();
         for (i, dfa) in groups::globs(globs, &blame)?.into_iter().enumerate() {
             automata.push((i + 1, glob_count, dfa));
         }
-        header.globs = u32::try_from(automata.len() - 1).unwrap_or(u32::MAX);
+        header.globs = count(automata.len() - 1);
         if !invoked.is_empty() {
             automata.push((MULTI_CALL_AUTOMATON, invoked.len(), groups::literal(&invoked, &blame)?));
         }
         self.names = names;
 
-        let composes = automata.len() > 1;
+        let base = self.base_set()?;
+        let base_composes = base.is_some() && self.rules.of_class(self.class).any(|r| r.audited || r.action() == Action::Audit);
+        let composes = automata.len() > 1 || base_composes;
         if composes {
             self.write_ranks(header, &automata)?;
         }
         let mut stats = ClassStats::default();
         for (place, patterns, dfa) in &automata {
-            let live = dfa.can_reach(|set| {
-                set.iter().any(|index| matches!(self.names.get(*index as usize), Some(Meaning::Rule { live: true, .. })))
-            });
+            let live =
+                dfa.can_reach(|set| set.iter().any(|index| self.names.get(*index as usize).is_some_and(|meaning| meaning.live)));
             if self.class == Class::File && live.iter().any(|l| *l) {
                 header.flags |= CLASS_LIVE_DIRS;
             }
-            let before = self.words.len();
-            let packed = pack(self.words, dfa, &live).ok_or(CompileError::IndexSpace { class: self.class })?;
-            let words = self.words.len() - before;
+            let start = self.write_automaton(*place, *patterns, dfa, &live, &mut stats)?;
             let cells = self.write_cells(dfa);
             let vectors = if composes { self.write_vectors(dfa) } else { 0 };
-            let rows = u32::try_from(dfa.accept_sets.len()).unwrap_or(u32::MAX);
-            header.automata[*place] = AutomatonHeader { start: packed.start, cells, vectors, rows };
-            stats.automata.push(AutomatonStats {
-                place: *place,
-                patterns: *patterns,
-                states: dfa.states.len(),
-                words,
-                sets: dfa.accept_sets.len(),
-            });
+            header.automata[*place] = AutomatonHeader { start, cells, vectors, rows: count(dfa.accept_sets.len()) };
+        }
+        if let Some((patterns, dfa)) = base {
+            let by = Decision { verdict: Verdict::Allow, by: By::BaseSet, shadow: None };
+            header.base = if base_composes { COMPOSE } else { decision_word(by) };
+            header.automata[BASE_AUTOMATON] = self.write_base_set(patterns, &dfa, &mut stats)?;
         }
         debug_assert!(stats.automata.len() <= AUTOMATA);
         Ok(stats)
@@ -238,34 +222,57 @@ impl<'a> ClassWriter<'a> {
             for Name { pattern, rank } in &names.objects {
                 let to = if pattern.is_simple() { &mut simple } else { &mut globs };
                 let live = counted && pattern.has_literal_beginning();
-                number(Meaning::Rule { id: rule.id, rank: *rank, live }, pattern, to);
+                number(Meaning { id: rule.id, rank: *rank, live }, pattern, to);
             }
             for Name { pattern, rank } in &names.invoked {
-                number(Meaning::Rule { id: rule.id, rank: *rank, live: false }, pattern, &mut invoked);
-            }
-        }
-        // The base set is asked only before a posture.
-        if self.class == Class::File && !self.rules.allow_lists(self.class).is_empty() {
-            for base in &self.rules.resolution.base {
-                let to = if base.name.pattern.is_simple() { &mut simple } else { &mut globs };
-                number(Meaning::Base { read: base.read, write: base.write }, &base.name.pattern, to);
+                number(Meaning { id: rule.id, rank: *rank, live: false }, pattern, &mut invoked);
             }
         }
         (simple, globs, invoked)
     }
 
-    /// The rules of an accept set that match in a column, and whether the base set does.
-    fn met(&self, set: &[PatternIndex], column: &Column, conditions: Conditions) -> (Vec<Candidate>, bool) {
-        let meanings = set.iter().filter_map(|index| self.names.get(*index as usize));
-        let mut base = false;
-        let mut rules = Vec::new();
-        for meaning in meanings {
-            match meaning {
-                Meaning::Rule { id, rank, live: _ } => rules.push((*id, *rank)),
-                Meaning::Base { read, write } => base |= if conditions.write { *write } else { *read },
-            }
+    /// The automaton of the base set, where it is asked: only of files, and only before a posture.
+    fn base_set(&self) -> Result<Option<(usize, Dfa)>, CompileError> {
+        let names = &self.rules.resolution.base;
+        if self.class != Class::File || names.is_empty() || self.rules.allow_lists(self.class).is_empty() {
+            return Ok(None);
         }
-        (self.candidates(rules.into_iter(), column, conditions), base)
+        let patterns = names.iter().map(|base| base.name.pattern.clone()).zip(0..).collect();
+        Ok(Some((names.len(), groups::base_set(&patterns)?)))
+    }
+
+    /// Writes that automaton and its cells: which operations pass, as bits.
+    fn write_base_set(&mut self, patterns: usize, dfa: &Dfa, stats: &mut ClassStats) -> Result<AutomatonHeader, CompileError> {
+        let start = self.write_automaton(BASE_AUTOMATON, patterns, dfa, &[], stats)?;
+        let cells = self.position();
+        for set in &dfa.accept_sets {
+            let met = || set.iter().filter_map(|index| self.rules.resolution.base.get(*index as usize));
+            let (read, write) = (met().any(|base| base.read), met().any(|base| base.write));
+            self.words.push(u64::from(read) | u64::from(write) << 1);
+        }
+        Ok(AutomatonHeader { start, cells, vectors: 0, rows: count(dfa.accept_sets.len()) })
+    }
+
+    /// Packs an automaton and notes its figures; its start state.
+    fn write_automaton(
+        &mut self,
+        place: usize,
+        patterns: usize,
+        dfa: &Dfa,
+        live: &[bool],
+        stats: &mut ClassStats,
+    ) -> Result<u32, CompileError> {
+        let before = self.words.len();
+        let packed = pack(self.words, dfa, live).ok_or(CompileError::IndexSpace { class: self.class })?;
+        let (words, states, sets) = (self.words.len() - before, dfa.states.len(), dfa.accept_sets.len());
+        stats.automata.push(AutomatonStats { place, patterns, states, words, sets });
+        Ok(packed.start)
+    }
+
+    /// The rules of an accept set that match in a column.
+    fn met(&self, set: &[PatternIndex], column: &Column, conditions: Conditions) -> Vec<Candidate> {
+        let meanings = set.iter().filter_map(|index| self.names.get(*index as usize));
+        self.candidates(meanings.map(|Meaning { id, rank, live: _ }| (*id, *rank)), column, conditions)
     }
 
     fn candidates(
@@ -297,8 +304,8 @@ impl<'a> ClassWriter<'a> {
                 let [first, second] = [0, 1].map(|operation| {
                     let [other, owner] = [false, true].map(|owner| {
                         let conditions = self.conditions(operation, owner);
-                        let (candidates, base) = self.met(set, column, conditions);
-                        decision_word(self.rules.judge_class(self.class, &candidates, base, !conditions.mapping))
+                        let candidates = self.met(set, column, conditions);
+                        decision_word(self.rules.judge_class(self.class, &candidates, false, !conditions.mapping))
                     });
                     self.owner_word(other, owner)
                 });
@@ -337,7 +344,7 @@ impl<'a> ClassWriter<'a> {
             for set in &dfa.accept_sets {
                 for column in &columns {
                     for (operation, owner) in [(0, false), (0, true), (1, false), (1, true)] {
-                        let (candidates, _) = self.met(set, column, self.conditions(operation, owner));
+                        let candidates = self.met(set, column, self.conditions(operation, owner));
                         occurring.extend(candidates.iter().map(|c| c.rank));
                     }
                 }
@@ -345,14 +352,13 @@ impl<'a> ClassWriter<'a> {
         }
         let at = self.position();
         self.words.push(u64::from(By::Nothing.code()));
-        self.words.push(u64::from(By::BaseSet.code()));
-        for (rank, number) in occurring.into_iter().zip(BASE_RANK + 1..) {
+        for (rank, number) in occurring.into_iter().zip(FIRST_RANK..) {
             self.words.push(u64::from(By::Rule(rank.order.0).code()));
             self.ranks.insert(rank, number);
         }
-        let Slots { of: _, count, upper, lower, audited, allow_list, base: _ } = &self.slots;
+        let Slots { of: _, count: slots, upper, lower, audited, allow_list } = &self.slots;
         header.ranks = at;
-        header.slots = slot_number(*count);
+        header.slots = count(*slots);
         (header.upper, header.lower, header.audited, header.allow_list) = (*upper, *lower, *audited, *allow_list);
         Ok(())
     }
@@ -364,8 +370,8 @@ impl<'a> ClassWriter<'a> {
             for column in &columns {
                 let mut vector = Vec::with_capacity(4 * self.slots.count);
                 for (operation, owner) in [(0, false), (0, true), (1, false), (1, true)] {
-                    let (candidates, base) = self.met(set, column, self.conditions(operation, owner));
-                    vector.extend(self.slot_keys(&candidates, base));
+                    let candidates = self.met(set, column, self.conditions(operation, owner));
+                    vector.extend(self.slot_keys(&candidates));
                 }
                 let at = self.position();
                 let index = *self.vectors.entry(vector).or_insert_with_key(|vector| {
@@ -380,7 +386,7 @@ impl<'a> ClassWriter<'a> {
         at
     }
 
-    fn slot_keys(&self, candidates: &[Candidate], base: bool) -> Vec<u64> {
+    fn slot_keys(&self, candidates: &[Candidate]) -> Vec<u64> {
         let mut best = vec![0_u32; self.slots.count];
         let mut decided = vec![0_u32; self.slots.count];
         for candidate in candidates {
@@ -391,15 +397,11 @@ impl<'a> ClassWriter<'a> {
                 decided[*slot] = decided[*slot].max(key);
             }
         }
-        if let (Some(slot), true) = (self.slots.base, base) {
-            best[slot] = BASE_RANK << 2 | says_word(Says::Allow);
-            decided[slot] = best[slot];
-        }
         best.into_iter().zip(decided).map(|(best, decided)| u64::from(best) | u64::from(decided) << 32).collect()
     }
 
     fn position(&self) -> u32 {
-        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
+        count(self.words.len())
     }
 }
 
@@ -420,7 +422,7 @@ impl Slots {
             let slot = if alone || audited { fresh } else { *shared.entry(tier).or_insert(fresh) };
             slots.count = slots.count.max(slot + 1);
             slots.of.insert(policy, slot);
-            let bit = 1_u32.checked_shl(slot_number(slot)).unwrap_or(0);
+            let bit = 1_u32.checked_shl(count(slot)).unwrap_or(0);
             match tier {
                 Tier::Upper => slots.upper |= bit,
                 Tier::Lower => slots.lower |= bit,
@@ -431,10 +433,6 @@ impl Slots {
             if lists.contains_key(&policy) {
                 slots.allow_list |= bit;
             }
-        }
-        if class == Class::File && !lists.is_empty() {
-            slots.base = Some(slots.count);
-            slots.count += 1;
         }
         slots
     }
@@ -473,8 +471,4 @@ fn says_word(says: Says) -> u32 {
         Says::Allow => 2,
         Says::Block => 3,
     }
-}
-
-fn slot_number(slot: usize) -> u32 {
-    u32::try_from(slot).unwrap_or(u32::MAX)
 }

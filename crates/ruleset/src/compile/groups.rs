@@ -54,6 +54,11 @@ pub(super) fn globs(mut patterns: Indexed, blame: &dyn Fn(PatternIndex) -> Optio
     Ok(done)
 }
 
+/// The automaton of the base set, all of it. It is our own list: it fits, or a test fails.
+pub(super) fn base_set(patterns: &Indexed) -> Result<Dfa, CompileError> {
+    Dfa::new(patterns, GLOB_LIMITS).map_err(|_| CompileError::BaseSetExplodes { states: GLOB_LIMITS.states })
+}
+
 fn blamed(patterns: &Indexed, blame: &dyn Fn(PatternIndex) -> Option<RuleId>) -> Vec<RuleId> {
     let rules: BTreeSet<RuleId> = patterns.iter().filter_map(|(_, index)| blame(*index)).collect();
     rules.into_iter().collect()

@@ -2,7 +2,7 @@
 //! here.
 
 /// The version of the layout (`PAL_ABI_VERSION`).
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Words of `t[]` by size class, as powers of two (`PAL_BITS_*`): 64 KiB, 512 KiB, 4 MiB, 32 MiB.
 pub const SIZE_BITS: [u32; 4] = [13, 16, 19, 22];
@@ -12,10 +12,12 @@ pub const HEADER_BYTES: usize = 48 + CLASSES * CLASS_BYTES;
 /// Classes of a table.
 pub(crate) const CLASSES: usize = 4;
 const CLASS_BYTES: usize = 56 + AUTOMATA * 16;
-/// Automata of a class: literal rules, up to eight glob groups, invocations of multi-call binaries.
-pub(crate) const AUTOMATA: usize = 10;
+/// Automata of a class: literal rules, up to eight glob groups, invocations of multi-call binaries, the base set.
+pub(crate) const AUTOMATA: usize = 11;
 /// The automaton over `path//name`.
 pub(crate) const MULTI_CALL_AUTOMATON: usize = 9;
+/// The automaton of the base set.
+pub(crate) const BASE_AUTOMATON: usize = 10;
 /// Glob groups at most.
 pub(crate) const GLOB_GROUPS: usize = 8;
 /// Slots of a vector at most.
@@ -29,6 +31,8 @@ pub(crate) const ACCEPT_MASK: u32 = 0x3fff_ffff;
 pub(crate) const VERDICT_SHIFT: u32 = 30;
 pub(crate) const OWNER_DEPENDS: u32 = 0x2000_0000;
 pub(crate) const CODE_MASK: u32 = 0x00ff_ffff;
+/// In place of a decision: what the base set lets pass has to be composed.
+pub(crate) const COMPOSE: u32 = u32::MAX;
 pub(crate) const WOULD_BLOCK: u32 = 3;
 
 pub(crate) const CLASS_ACTIVE: u32 = 1;
@@ -64,7 +68,7 @@ pub(crate) struct ClassHeader {
     pub(crate) lower: u32,
     pub(crate) audited: u32,
     pub(crate) allow_list: u32,
-    pub(crate) base_slot: u32,
+    pub(crate) base: u32,
     /// By operation.
     pub(crate) posture: [u32; 2],
     pub(crate) unresolvable: u32,
@@ -109,7 +113,7 @@ impl TableHeader {
                 lower,
                 audited,
                 allow_list,
-                base_slot,
+                base,
                 posture: [posture_0, posture_1],
                 unresolvable,
                 ranks,
@@ -125,7 +129,7 @@ impl TableHeader {
                 lower,
                 audited,
                 allow_list,
-                base_slot,
+                base,
                 posture_0,
                 unresolvable,
                 ranks,
@@ -163,7 +167,7 @@ impl TableHeader {
             class.lower = r.u32()?;
             class.audited = r.u32()?;
             class.allow_list = r.u32()?;
-            class.base_slot = r.u32()?;
+            class.base = r.u32()?;
             class.posture[0] = r.u32()?;
             class.unresolvable = r.u32()?;
             class.ranks = r.u32()?;

@@ -16,8 +16,9 @@ use crate::rules::{Legend, RuleSet};
 use class::ClassWriter;
 pub use layout::{ABI_VERSION, HEADER_BYTES, SIZE_BITS};
 pub(crate) use layout::{
-    ACCEPT_MASK, CLASS_ACTIVE, CODE_MASK, ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SINK, SLOTS_MAX, TABLE_ALLOW_MOUNTS,
-    TABLE_FOLD, TABLE_PTS, TABLE_SOURCED_ALLOW, TABLE_SOURCES, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
+    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CODE_MASK, COMPOSE, ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SINK,
+    SLOTS_MAX, TABLE_ALLOW_MOUNTS, TABLE_FOLD, TABLE_PTS, TABLE_SOURCED_ALLOW, TABLE_SOURCES, TableHeader, VERDICT_SHIFT,
+    WOULD_BLOCK,
 };
 use sources::Sources;
 
@@ -73,7 +74,7 @@ pub struct ClassStats {
 /// Figures of one automaton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AutomatonStats {
-    /// 0: literal rules, 1 to 8: glob groups, 9: invocations of multi-call binaries.
+    /// 0: literal rules, 1 to 8: glob groups, 9: invocations of multi-call binaries, 10: the base set.
     pub place: usize,
     /// Patterns that it holds (all glob groups together, for a glob group).
     pub patterns: usize,
@@ -104,6 +105,12 @@ pub enum CompileError {
     LiteralsExplode {
         /// The rules.
         rules: Vec<RuleId>,
+    },
+    /// The base set, as resolved in this root, beyond the largest automaton.
+    #[error("the base set needs more than {states} states in this root; `palisade.dev/base-set: none` leaves it out")]
+    BaseSetExplodes {
+        /// States at most.
+        states: usize,
     },
     /// `fromSource` globs that multiply each other's states.
     #[error("the fromSource entries of {} rules need too many states", rules.len())]
