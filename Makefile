@@ -1,5 +1,9 @@
 # The commands of a newcomer; each installs what it needs, naming it.
 
+# Where scripts/bootstrap.sh puts cargo, on a machine without it.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(PATH):$(CARGO_HOME)/bin
+
 .PHONY: all test demo bench fuzz deps help
 
 help:

@@ -98,8 +98,10 @@ pub fn install_line(packages: &[Package]) -> String {
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
-    let status =
-        Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status().context("start apt-get")?;
+    let user = process::output(Command::new("id").arg("-u")).context("learn whose process this is")?;
+    let mut command = if user.trim() == "0" { Command::new("env") } else { Command::new("sudo") };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(arguments);
+    let status = command.status().with_context(|| format!("start {command:?}; packages are installed as root, or by sudo"))?;
     if !status.success() {
         bail!("apt-get {} ended with {status}", arguments.join(" "));
     }
