@@ -8,8 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use libbpf_cargo::SkeletonBuilder;
-
 /// Compilers in order of preference: what PATH calls clang, then Debian 12's oldest supported one.
 const COMPILERS: [&str; 2] = ["clang", "clang-14"];
 
@@ -31,6 +29,7 @@ fn build() -> Result<(), String> {
     let sources = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("src/c");
     let object = PathBuf::from(variable("OUT_DIR")?).join("palisade.bpf.o");
     watch(&sources)?;
+    link_zstd()?;
 
     if let Some(prebuilt) = env::var_os("PALISADE_BPF_OBJECT") {
         println!("cargo::rerun-if-changed={}", Path::new(&prebuilt).display());
@@ -39,9 +38,40 @@ fn build() -> Result<(), String> {
             .map_err(|e| format!("cannot copy PALISADE_BPF_OBJECT {}: {e}", Path::new(&prebuilt).display()));
     }
     let source = sources.join("palisade.bpf.c");
-    let mut builder = SkeletonBuilder::new();
-    builder.source(&source).obj(&object).clang(compiler()?).clang_args(arguments(&sources)?);
-    builder.build().map_err(|e| format!("cannot compile {}: {e:#}", source.display()))
+    let mut clang = Command::new(compiler()?);
+    clang.args(arguments(&sources, &libbpf_headers()?)?).arg("-c").arg(&source).arg("-o").arg(&object);
+    let output = clang.output().map_err(|e| format!("cannot start {clang:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("cannot compile {}: {}", source.display(), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The headers of the libbpf that will load the object, in a directory.
+fn libbpf_headers() -> Result<PathBuf, String> {
+    let include = PathBuf::from(variable("OUT_DIR")?).join("include");
+    let directory = include.join("bpf");
+    fs::create_dir_all(&directory).map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
+    for (name, text) in libbpf_sys::API_HEADERS {
+        fs::write(directory.join(name), text).map_err(|e| format!("cannot write {name}: {e}"))?;
+    }
+    Ok(include)
+}
+
+/// A static libelf may have been built with zstd (Ubuntu's is), of which libbpf-sys does not know.
+fn link_zstd() -> Result<(), String> {
+    println!("cargo::rerun-if-env-changed=LIBBPF_SYS_LIBRARY_PATH");
+    if env::var_os("CARGO_FEATURE_STATIC").is_none() {
+        return Ok(());
+    }
+    let arch = variable("CARGO_CFG_TARGET_ARCH")?;
+    let named = env::var("LIBBPF_SYS_LIBRARY_PATH").unwrap_or_default();
+    let usual = format!("/usr/lib/{arch}-linux-gnu");
+    if let Some(directory) = named.split(':').chain([usual.as_str()]).find(|dir| Path::new(dir).join("libzstd.a").exists()) {
+        println!("cargo::rustc-link-search=native={directory}");
+        println!("cargo::rustc-link-lib=static=zstd");
+    }
+    Ok(())
 }
 
 /// Tells cargo of every file of the C part: `rerun-if-changed` on a directory sees only its own mtime.
@@ -76,18 +106,30 @@ fn compiler() -> Result<PathBuf, String> {
 }
 
 /// `asm/types.h` lies in the multiarch directory, which clang does not search for the bpf target.
-fn arguments(sources: &Path) -> Result<Vec<String>, String> {
+fn arguments(sources: &Path, libbpf: &Path) -> Result<Vec<String>, String> {
     if variable("CARGO_CFG_TARGET_ENDIAN")? != "little" {
         return Err("the tables are little-endian: big-endian targets are not supported".to_owned());
     }
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
-    Ok(vec![
+    let arch_of_kernel = match arch.as_str() {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut arguments = vec![
         format!("-I{}", sources.display()),
+        format!("-I{}", libbpf.display()),
         format!("-I/usr/include/{arch}-linux-gnu"),
-        "-mcpu=v3".to_owned(),
-        "-Wall".to_owned(),
-        "-Werror".to_owned(),
-    ])
+        format!("-D__TARGET_ARCH_{arch_of_kernel}"),
+        // The object holds debugging information, whose paths would be those of this machine.
+        "-fdebug-compilation-dir=.".to_owned(),
+        format!("-ffile-prefix-map={}=.", sources.display()),
+        format!("-ffile-prefix-map={}=libbpf", libbpf.display()),
+    ];
+    // -g: BTF is made from it. The BPF target knows no stack protector.
+    let fixed = ["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-fno-stack-protector", "-Wall", "-Werror"];
+    arguments.extend(fixed.map(str::to_owned));
+    Ok(arguments)
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -37,6 +37,7 @@ pub const PACKAGES: &[Package] = &[
     package("pkg-config", Purpose::Build, "finds libelf and zlib"),
     package("libelf-dev", Purpose::Build, "libbpf reads ELF objects"),
     package("zlib1g-dev", Purpose::Build, "libelf reads compressed sections"),
+    package("libzstd-dev", Purpose::Build, "so does Ubuntu's, linked statically"),
     package("linux-libc-dev", Purpose::Build, "kernel headers for libbpf"),
     package("qemu-system-x86", Purpose::Vm, "the emulator"),
     package("mmdebstrap", Purpose::Vm, "builds the root file system"),
