@@ -24,7 +24,7 @@ echo "served by nginx under Palisade" >"$WORK/www/index.html"
 chmod -R a+rX "$WORK"
 for pair in etc:/etc/nginx log:/var/log/nginx lib:/var/lib/nginx www:/var/www; do
 	mkdir -p "${pair#*:}"
-	mount --bind "$WORK/${pair%%:*}" "${pair#*:}"
+	mount --bind "$WORK/${pair%%:*}" "${pair#*:}" || exit 1
 done
 touch /run/nginx.pid # Landlock grants what exists at the start
 

@@ -48,6 +48,7 @@ pub const PACKAGES: &[Package] = &[
     package("busybox-static", Purpose::Vm, "is the initramfs"),
     package("xz-utils", Purpose::Vm, "unpacks kernel modules"),
     package("util-linux", Purpose::Vm, "setpriv and unshare end what a killed xtask started"),
+    package("mount", Purpose::Host, "gives a test's processes directories of their own"),
     package("nginx-light", Purpose::Host, "a server to confine in tests"),
     package("runc", Purpose::Host, "starts containers in tests"),
 ];
