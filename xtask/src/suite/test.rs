@@ -2,17 +2,28 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::guest::{self, GuestBinaries};
-use crate::vm::{self, Cache, ConsoleSink, Outcome, PayloadFile, Vm};
+use crate::vm::{self, Cache, ConsoleSink, KernelSpec, Outcome, PayloadFile, Vm};
 
 /// About five times what the guest's part takes on two idle cores.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The programs, 334 roots on disk and twenty runs at once.
 const GUEST_MEMORY_MIB: u32 = 2048;
+
+/// A guest, which has one processor: two run beside each other.
+struct Guest {
+    name: &'static str,
+    /// Groups of parts, as `tests/vm/suite.sh` names them.
+    groups: &'static [&'static str],
+}
+
+/// Shared out so that each takes about as long as the other.
+const GUESTS: [Guest; 2] = [Guest { name: "corpus", groups: &["corpus"] }, Guest { name: "run", groups: &["run"] }];
 
 /// A step on the host.
 struct HostStep {
@@ -43,7 +54,7 @@ pub fn test(vm: bool) -> Result<u8> {
         eprintln!("xtask: SKIPPED: the virtual machine (--no-vm): nothing of BPF-LSM was tested");
         return Ok(0);
     }
-    in_guest()?;
+    in_guests()?;
     eprintln!("xtask: all passed");
     Ok(0)
 }
@@ -65,28 +76,42 @@ fn host(step: &HostStep) -> Result<()> {
     Ok(())
 }
 
-fn in_guest() -> Result<()> {
+fn in_guests() -> Result<()> {
     let binaries = GuestBinaries::build()?;
     let scratch = tempfile::tempdir().context("make a scratch directory")?;
-    let out = guest::target_dir().join("vm-results");
+    let files = payload(&binaries, scratch.path())?;
+    let cache = Cache::open()?;
+    // One prepares kernel and root; the guests then find them.
+    vm::prepare(&cache, &KernelSpec::default(), false)?;
+    eprintln!("xtask: === tests in virtual machines");
+    let results = thread::scope(|scope| {
+        let running = GUESTS.map(|guest| scope.spawn(|| in_guest(guest, &cache, files.clone())));
+        running.map(|thread| thread.join().unwrap_or_else(|_| bail!("a virtual machine's thread panicked")))
+    });
+    results.into_iter().collect()
+}
+
+fn in_guest(guest: Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> {
+    let Guest { name, groups } = guest;
+    let out = guest::target_dir().join("vm-results").join(name);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    eprintln!("xtask: === tests in the virtual machine");
+    let command = ["bash", "suite.sh"].iter().chain(groups).copied();
     let report = vm::run(
-        &Cache::open()?,
+        cache,
         &Vm {
             timeout: GUEST_TIMEOUT,
             memory_mib: GUEST_MEMORY_MIB,
-            files: payload(&binaries, scratch.path())?,
+            files,
             out: Some(out.clone()),
-            console: ConsoleSink::Stdout,
-            ..Vm::new(["bash", "suite.sh"])
+            console: ConsoleSink::Named(name),
+            ..Vm::new(command)
         },
     )?;
-    eprintln!("xtask: {}", report.summary());
+    eprintln!("xtask: {name}: {}", report.summary());
     match report.outcome {
         Outcome::Exited(0) => Ok(()),
-        Outcome::Exited(code) => bail!("tests in the virtual machine failed (exit code {code}); details in {}", out.display()),
-        Outcome::Failed(_) => bail!("the virtual machine gave no result"),
+        Outcome::Exited(code) => bail!("{name}, in a virtual machine, failed (exit code {code}); details in {}", out.display()),
+        Outcome::Failed(_) => bail!("the virtual machine of {name} gave no result"),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum ConsoleSink {
     /// To standard output.
     #[default]
     Stdout,
+    /// To standard output, whole lines, each behind this name: for several guests at once.
+    Named(&'static str),
     /// Nowhere else.
     Kept,
 }
@@ -52,10 +54,12 @@ impl LastOutput {
 /// # Errors
 /// Reading fails.
 pub(super) fn pump(mut from: impl Read, sink: ConsoleSink, mut log: Option<File>, last: &LastOutput) -> io::Result<String> {
-    let mut sink = match sink {
-        ConsoleSink::Stdout => Some(io::stdout()),
-        ConsoleSink::Kept => None,
+    let (mut sink, name) = match sink {
+        ConsoleSink::Stdout => (Some(io::stdout()), None),
+        ConsoleSink::Named(name) => (Some(io::stdout()), Some(name)),
+        ConsoleSink::Kept => (None, None),
     };
+    let mut line = Vec::new();
     let mut kept = Vec::new();
     let mut buffer = [0; 8192];
     loop {
@@ -68,12 +72,29 @@ pub(super) fn pump(mut from: impl Read, sink: ConsoleSink, mut log: Option<File>
         last.touch();
         let mut bytes = buffer.get(..count).unwrap_or_default().to_vec();
         bytes.retain(|byte| *byte != b'\r');
-        pass_on(&mut sink, &bytes);
+        match name {
+            None => pass_on(&mut sink, &bytes),
+            Some(name) => pass_on(&mut sink, &named_lines(name, &mut line, &bytes)),
+        }
         pass_on(&mut log, &bytes);
         let room = KEPT_BYTES.saturating_sub(kept.len());
         kept.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
     }
+    if let (Some(name), false) = (name, line.is_empty()) {
+        pass_on(&mut sink, &named_lines(name, &mut line, b"\n"));
+    }
     Ok(String::from_utf8_lossy(&kept).into_owned())
+}
+
+/// The lines that `bytes` completes, each behind the name; what is left waits in `line`. A line is at most what a read
+/// brings plus what waited, and a console's are short.
+fn named_lines(name: &str, line: &mut Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    line.extend_from_slice(bytes);
+    let Some(end) = line.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+    let rest = line.split_off(end + 1);
+    let complete = std::mem::replace(line, rest);
+    let width = 8;
+    complete.split_inclusive(|byte| *byte == b'\n').flat_map(|l| [format!("{name:width$}| ").as_bytes(), l].concat()).collect()
 }
 
 /// The kernel's last words, if it panicked.
@@ -97,6 +118,15 @@ fn pass_on(sink: &mut Option<impl Write>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_several_guests_are_told_apart_and_never_cut() {
+        let mut line = Vec::new();
+        assert_eq!(named_lines("a", &mut line, b"one\ntw"), b"a       | one\n");
+        assert_eq!(named_lines("a", &mut line, b"o"), b"");
+        assert_eq!(named_lines("a", &mut line, b"\n\n"), b"a       | two\na       | \n");
+        assert!(line.is_empty());
+    }
 
     #[test]
     fn text_is_kept_without_carriage_returns_and_stray_bytes_do_not_stop_it() {
