@@ -216,6 +216,7 @@ pub(crate) fn decided_by(decider: &Decider) -> String {
         Decider::DefaultPosture => decider.policy_name().to_owned(),
         Decider::BuiltIn(name) => format!("built-in {}", word(name.as_bytes())),
         Decider::Unknown(_) => format!("unknown rule ({})", decider.rule_name()),
+        Decider::Untold(reason) => format!("rule not known ({})", shown(reason.as_bytes())),
     }
 }
 

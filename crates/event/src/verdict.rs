@@ -33,6 +33,8 @@ pub enum Decider {
     BuiltIn(Cow<'static, str>),
     /// It could not be told: the legend of the event's generation is gone. The code is what the kernel gave.
     Unknown(u32),
+    /// The kernel names no rule and none can be derived, for this reason.
+    Untold(Cow<'static, str>),
 }
 
 /// A rule, as far as an event speaks of it.
@@ -116,6 +118,8 @@ impl Errno {
     pub const PERM: Self = Self(NonZeroU16::MIN);
     /// EACCES.
     pub const ACCES: Self = Self(NonZeroU16::MIN.saturating_add(12));
+    /// EXDEV.
+    pub const XDEV: Self = Self(NonZeroU16::MIN.saturating_add(17));
 
     /// From an error number of either sign; `None` for 0 and beyond 4095, the kernel's MAX_ERRNO.
     #[must_use]
@@ -176,7 +180,7 @@ impl Decider {
     pub fn rule(&self) -> Option<&Rule> {
         match self {
             Self::Rule(rule) => Some(rule),
-            Self::DefaultPosture | Self::BuiltIn(_) | Self::Unknown(_) => None,
+            Self::DefaultPosture | Self::BuiltIn(_) | Self::Unknown(_) | Self::Untold(_) => None,
         }
     }
 
@@ -187,18 +191,18 @@ impl Decider {
             Self::Rule(rule) => &rule.policy.name,
             Self::DefaultPosture => "DefaultPosture",
             Self::BuiltIn(_) => "BuiltIn",
-            Self::Unknown(_) => "Unknown",
+            Self::Unknown(_) | Self::Untold(_) => "Unknown",
         }
     }
 
-    /// Which rule of it, as `PalisadeRule` says: `process.matchPaths[0]`, the built-in rule's name, the kernel's code;
-    /// nothing for a posture.
+    /// Which rule of it, as `PalisadeRule` says: `process.matchPaths[0]`, the built-in rule's name, the kernel's code,
+    /// why it cannot be told; nothing for a posture.
     #[must_use]
     pub fn rule_name(&self) -> String {
         match self {
             Self::Rule(rule) => rule.position.to_string(),
             Self::DefaultPosture => String::new(),
-            Self::BuiltIn(name) => name.to_string(),
+            Self::BuiltIn(text) | Self::Untold(text) => text.to_string(),
             Self::Unknown(code) => format!("code {code:#x}"),
         }
     }

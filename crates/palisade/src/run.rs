@@ -269,7 +269,7 @@ impl Teller {
 }
 
 fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
-    let Started { backend, refused, coverage, inherent, cgroup } = started;
+    let Started { backend, refused, coverage, inherent, invisible, cgroup } = started;
     let mut out = String::new();
     for Refused { backend, reason } in refused {
         out.push_str(&format!("palisade: {backend} is not used: {}\n", text::lines(reason)));
@@ -302,6 +302,9 @@ fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
             out.push_str(&format!("  {} {}\n", text::yellow(gap.name), text::lines(&gap.text)));
         }
     }
+    if let Some(why) = invisible {
+        out.push_str(&format!("palisade: {}: {}\n", text::yellow("denials will not be shown"), text::lines(why)));
+    }
     if let Err(reason) = cgroup {
         out.push_str(&format!("palisade: no cgroup of its own ({}): only the command itself is followed\n", text::lines(reason)));
     }
@@ -323,9 +326,11 @@ fn summary_text(summary: &Summary, started: &Started, options: &RunOptions) -> S
     let rows = summary.rows();
     if rows.is_empty() && totals.lost == 0 {
         return match (started.backend, options.workload.mode) {
-            (Some(Backend::Landlock), _) => {
-                "palisade: no denial was reported (see --gaps for what Landlock reports)\n".to_owned()
+            (Some(Backend::Landlock), Mode::Audit) => "palisade: Landlock does not tell what would have been denied\n".to_owned(),
+            (Some(Backend::Landlock), Mode::Enforce) if started.invisible.is_some() => {
+                "palisade: whether anything was denied is not known: denials are not shown here\n".to_owned()
             }
+            (Some(Backend::Landlock), Mode::Enforce) => "palisade: Landlock denied no file and no program\n".to_owned(),
             (_, Mode::Audit) => "palisade: nothing would have been denied\n".to_owned(),
             (_, Mode::Enforce) => "palisade: nothing was denied\n".to_owned(),
         };

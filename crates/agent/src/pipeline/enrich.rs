@@ -11,6 +11,7 @@ use palisade_ruleset::By;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::facts::Facts;
+use crate::enforce::landlock::{Denied, DeniedTask, Reason, SeenDenial};
 use crate::enforce::table::Rules;
 
 /// How long what `/proc` said of a process is believed.
@@ -65,9 +66,7 @@ impl Enricher {
     pub fn event(&mut self, record: abi::Event) -> Event {
         self.number += 1;
         let time = boottime_to_wall(record.time_ns);
-        let decider = self.decider(&record);
-        let facts = self.facts(record.tgid);
-        let parent = self.facts(record.ppid);
+        let decider = self.decider(By::from_code(record.code), record.table_id, record.code);
         Event {
             number: self.number,
             time,
@@ -81,32 +80,69 @@ impl Enricher {
             decider,
             enforcer: Enforcer::BpfLsm,
             generation: record.generation,
-            process: Process {
-                pid: facts.own_pid,
-                parent_pid: parent.own_pid,
-                host_pid: record.tgid,
-                host_parent_pid: record.ppid,
-                uid: record.uid,
-                user: String::new(),
-                program: if record.program.is_empty() { facts.program } else { record.program },
-                parent_program: parent.program,
-                command_line: facts.command_line,
-                cwd: facts.cwd,
-                tty: facts.tty,
-                exec_id: None,
-            },
+            process: self.process(record.tgid, record.ppid, record.uid, record.program),
         }
     }
 
-    fn decider(&self, record: &abi::Event) -> Decider {
-        match By::from_code(record.code) {
-            Some(By::Rule(id)) => match self.legends.rule(record.table_id, id.index()) {
+    fn decider(&self, by: Option<By>, table_id: u32, code: u32) -> Decider {
+        match by {
+            Some(By::Rule(id)) => match self.legends.rule(table_id, id.index()) {
                 Some(rule) => Decider::Rule(rule),
-                None => Decider::Unknown(record.code),
+                None => Decider::Unknown(code),
             },
             Some(By::DefaultPosture) => Decider::DefaultPosture,
             Some(By::BuiltIn(rule)) => Decider::BuiltIn(Cow::Borrowed(rule.name())),
-            Some(By::BaseSet | By::Nothing) | None => Decider::Unknown(record.code),
+            Some(By::BaseSet | By::Nothing) | None => Decider::Unknown(code),
+        }
+    }
+
+    /// The event of a denial that the audit log told; the rules are those of the table of number 0.
+    pub fn denial(&mut self, seen: &SeenDenial, denied: Denied) -> Event {
+        self.number += 1;
+        let time = Timestamp::from_nanoseconds(seen.time_ms.saturating_mul(1_000_000));
+        let Denied { operation, object, errno, reason } = denied;
+        let decider = match reason {
+            Reason::Decided(by) => self.decider(Some(by), 0, by.code()),
+            Reason::Narrower(why) | Reason::Untold(why) => Decider::Untold(Cow::Borrowed(why)),
+        };
+        let process = match &seen.task {
+            Some(DeniedTask { pid, parent_pid, uid, program, exit: _ }) => self.process(*pid, *parent_pid, *uid, program.clone()),
+            None => Process::default(), // the log names the domain alone
+        };
+        Event {
+            number: self.number,
+            time,
+            repeats: Repeats::once(time),
+            host: Arc::clone(&self.host),
+            workload: Some(Arc::clone(&self.workload)),
+            operation,
+            object,
+            arguments: Vec::new(),
+            verdict: Verdict::Block(errno),
+            decider,
+            enforcer: Enforcer::Landlock,
+            generation: 1,
+            process,
+        }
+    }
+
+    /// A process by what the kernel said of it, and by what `/proc` knows.
+    fn process(&mut self, pid: u32, parent_pid: u32, uid: u32, program: Vec<u8>) -> Process {
+        let facts = self.facts(pid);
+        let parent = self.facts(parent_pid);
+        Process {
+            pid: facts.own_pid,
+            parent_pid: parent.own_pid,
+            host_pid: pid,
+            host_parent_pid: parent_pid,
+            uid,
+            user: String::new(),
+            program: if program.is_empty() { facts.program } else { program },
+            parent_program: parent.program,
+            command_line: facts.command_line,
+            cwd: facts.cwd,
+            tty: facts.tty,
+            exec_id: None,
         }
     }
 

@@ -8,11 +8,15 @@
 //! All runs of a machine share one ring, which has one consumer. Whoever holds `reader.lock` is it and passes on what is
 //! not its own; when it ends, or is killed, another takes over where it stopped. Everything happens on one thread.
 //!
+//! Under Landlock the source is the kernel's audit log (`audit`); each run reads it for itself.
+//!
 //! # Losses
 //! The ring full: found by gaps in the programs' numbers, told to every run (a lost record names no label). A run that
 //! does not keep up: its socket or its sink is full, counted there. A record that does not decode: counted. Each comes
-//! as a [`Loss`] in the stream itself.
+//! as a [`Loss`] in the stream itself. What the audit log lost is counted at the end: the kernel says then how many
+//! denials there were.
 
+mod audit;
 mod enrich;
 mod facts;
 mod relay;
@@ -33,6 +37,7 @@ use thiserror::Error;
 use crate::home::{Home, HomeError};
 use relay::{Inbox, Letter, Outbox};
 
+pub use audit::AuditSource;
 pub use enrich::{Enricher, Legends, boottime_to_wall, now};
 
 /// How long one wait lasts: how soon an end is noticed, and a reader that died replaced.
@@ -107,6 +112,7 @@ struct Unsent {
     sink: u64,
     undecoded: u64,
     late: u64,
+    audit: u64,
 }
 
 // === impl Pipeline ===
@@ -125,6 +131,18 @@ impl Pipeline {
         let stopped = Arc::clone(&stop);
         let unsent = Unsent::default();
         let mut worker = Worker { home: home.clone(), label, reader, inbox, role: None, enricher, sink, unsent, counting: false };
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
+        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+    }
+
+    /// Starts reading a run's denials from the kernel's audit log.
+    ///
+    /// # Errors
+    /// [`PipelineError::Thread`].
+    pub fn start_audit(source: AuditSource, enricher: Enricher, sink: Sink) -> Result<Self, PipelineError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let mut worker = audit::Worker::new(source, enricher, sink);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
         Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
     }
@@ -245,7 +263,16 @@ impl Worker {
     }
 
     fn tell_losses(&mut self) {
-        let Self { unsent: Unsent { ring, socket, sink: full, undecoded, late }, sink, enricher, .. } = self;
+        self.unsent.tell(&self.enricher, &mut self.sink);
+    }
+}
+
+// === impl Unsent ===
+
+impl Unsent {
+    /// Tells what was lost; what finds no room is told the next time.
+    fn tell(&mut self, enricher: &Enricher, sink: &mut Sink) {
+        let Self { ring, socket, sink: full, undecoded, late, audit } = self;
         let queue = |name: &'static str| LossPlace::Queue(name.into());
         let places = [
             (ring, LossPlace::RingBuffer),
@@ -253,6 +280,7 @@ impl Worker {
             (full, queue("output of the run")),
             (undecoded, LossPlace::Decoding),
             (late, queue("end of the run")),
+            (audit, queue("the kernel's audit messages")),
         ];
         for (count, place) in places {
             if *count == 0 {

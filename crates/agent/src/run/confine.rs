@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_bpf::load::LoadError;
 use palisade_ruleset::{RuleId, RuleSet};
@@ -14,17 +14,19 @@ use palisade_ruleset::{RuleId, RuleSet};
 use super::{Choice, Refused, RunError, RunOptions, command};
 use crate::cgroup::Cgroup;
 use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
-use crate::enforce::landlock::{self, KernelLandlock, Plan, PlanOptions, RealView, Weight};
-use crate::enforce::table::Table;
+use crate::enforce::landlock::{
+    self, AuditReader, AuditUnavailable, Explainer, KernelLandlock, Plan, PlanOptions, RealView, Weight,
+};
+use crate::enforce::table::{self, Table};
 use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
-use crate::pipeline::{Enricher, Legends, Pipeline, PipelineError, Sink};
+use crate::pipeline::{AuditSource, Enricher, Legends, Pipeline, PipelineError, Sink};
 
 /// An armed back end.
 pub(super) enum Confinement {
     /// The cgroup is under a table.
     Bpf(Box<BpfConfinement>),
     /// The stub restricts itself by the plan in this file.
-    Landlock(LandlockConfinement),
+    Landlock(Box<LandlockConfinement>),
     /// Nothing: supervision alone.
     Unenforced(Coverage),
 }
@@ -33,6 +35,16 @@ pub(super) struct LandlockConfinement {
     plan: PathBuf,
     coverage: Coverage,
     inherent: Vec<Gap>,
+    /// What tells denials, until the pipeline takes it; or why nothing does.
+    reports: Result<Reports, String>,
+}
+
+/// Denials from the kernel's audit log.
+struct Reports {
+    source: Mutex<Option<AuditSource>>,
+    legends: Legends,
+    /// The stub's process number, once it has started.
+    first: Arc<OnceLock<u32>>,
 }
 
 pub(super) struct BpfConfinement {
@@ -94,8 +106,31 @@ impl Confinement {
                 let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
                 Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, enricher, sink).map(Some)
             }
-            // What Landlock denies reaches nobody but the kernel's audit log; its inherent gaps say so.
-            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+            Self::Landlock(landlock) => {
+                let Ok(Reports { source, legends, first: _ }) = &landlock.reports else { return Ok(None) };
+                let Some(source) = source.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(None) };
+                let host = Arc::new(options.host.clone());
+                let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
+                Pipeline::start_audit(source, enricher, sink).map(Some)
+            }
+            Self::Unenforced(_) => Ok(None),
+        }
+    }
+
+    /// Tells it the process number of the stub, before that can be used again.
+    pub(super) fn started(&self, pid: u32) {
+        if let Self::Landlock(landlock) = self
+            && let Ok(Reports { first, .. }) = &landlock.reports
+        {
+            let _ = first.set(pid); // once
+        }
+    }
+
+    /// Why denials reach nobody, where that is so.
+    pub(super) fn invisible(&self) -> Option<&str> {
+        match self {
+            Self::Landlock(landlock) => landlock.reports.as_ref().err().map(String::as_str),
+            Self::Bpf(_) | Self::Unenforced(_) => None,
         }
     }
 
@@ -106,8 +141,8 @@ impl Confinement {
                 let BpfConfinement { enforcer, workload, coverage: _, inherent: _, legends: _ } = *bpf;
                 enforcer.release(workload).map(Some)
             }
-            Self::Landlock(LandlockConfinement { plan, .. }) => {
-                drop(fs::remove_file(plan)); // the stub removed it, but where it never ran
+            Self::Landlock(landlock) => {
+                drop(fs::remove_file(landlock.plan)); // the stub removed it, but where it never ran
                 Ok(None)
             }
             Self::Unenforced(_) => Ok(None),
@@ -188,13 +223,30 @@ fn arm_landlock(options: &RunOptions, id: &str, rules: &RuleSet) -> Result<Confi
     let kernel = KernelLandlock::ask().map_err(|error| Stop::Unsupported(error.to_string()))?;
     let mut plan_options = PlanOptions::new(kernel.abi());
     plan_options.start = options.command.first().and_then(|word| command::find(word)).map(into_bytes);
+    let reader = AuditReader::open();
+    plan_options.reports = reader.is_ok();
     let plan = Plan::new(rules, &RealView, &plan_options).map_err(|error| Stop::Unsupported(error.to_string()))?;
+    let reports = reports(reader, &plan, rules);
     let (unmet, inherent): (Vec<_>, Vec<_>) = plan.gaps.iter().partition(|gap| gap.weight == Weight::Unmet);
     let coverage = Coverage::of(unmet.into_iter().flat_map(gaps_of).collect());
     let inherent = inherent.into_iter().flat_map(gaps_of).collect();
     strict(options, &coverage)?;
     let path = hand_over(id, &plan).map_err(|error| Stop::Failed(RunError::Plan(error)))?;
-    Ok(Confinement::Landlock(LandlockConfinement { plan: path, coverage, inherent }))
+    Ok(Confinement::Landlock(Box::new(LandlockConfinement { plan: path, coverage, inherent, reports })))
+}
+
+/// What tells the denials of a plan, or why nothing does.
+fn reports(reader: Result<AuditReader, AuditUnavailable>, plan: &Plan, rules: &RuleSet) -> Result<Reports, String> {
+    if plan.handled.is_empty() {
+        return Err("what seccomp refuses and what a dropped capability denies is never told".to_owned());
+    }
+    let reader = reader.map_err(|error| error.to_string())?;
+    let stub = fs::read_link("/proc/self/exe").map(into_bytes).map_err(|error| format!("/proc/self/exe: {error}"))?;
+    let first = Arc::new(OnceLock::new());
+    let source = AuditSource { reader, explainer: Explainer::new(rules, &RealView), stub, first: Arc::clone(&first) };
+    let legends = Legends::default();
+    legends.add(0, table::names(rules));
+    Ok(Reports { source: Mutex::new(Some(source)), legends, first })
 }
 
 /// Writes the plan where only this user can read it, or put another in its place: in a file of its own, made new.

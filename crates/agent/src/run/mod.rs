@@ -109,6 +109,8 @@ pub struct Started {
     pub coverage: Coverage,
     /// What it never does, whatever the policies say; `--strict` does not refuse these.
     pub inherent: Vec<Gap>,
+    /// Why denials are told to nobody, and what would change that; `None` where they are told.
+    pub invisible: Option<String>,
     /// Its cgroup; where there is none, only the command itself is followed.
     pub cgroup: Result<PathBuf, String>,
 }
@@ -216,6 +218,7 @@ fn run_in(
         refused,
         coverage: confinement.coverage().clone(),
         inherent: confinement.inherent().to_vec(),
+        invisible: confinement.invisible().map(str::to_owned),
         cgroup: cgroup.as_ref().map(|cgroup| cgroup.directory().to_owned()).map_err(Clone::clone),
     };
     supervise::follow(options, cgroup.ok(), confinement, started, tell)

@@ -106,6 +106,7 @@ fn begin(
     let entry = Entry { procs: cgroup.map(Cgroup::procs), plan: confinement.plan(), command: options.command.clone() };
     let mut signals = Signals::new(command::handled_signals()).map_err(RunError::Follow)?;
     let (child, target) = command::start(&entry).map_err(RunError::Spawn)?;
+    confinement.started(child.id());
     let handle = signals.handle();
     let queue = sender.clone();
     spawn("signals", move || {

@@ -66,6 +66,7 @@ fn decider() -> impl Strategy<Value = Decider> {
         text().prop_map(|name| Decider::BuiltIn(name.into())),
         Just(Decider::DefaultPosture),
         any::<u32>().prop_map(Decider::Unknown),
+        text().prop_map(|reason| Decider::Untold(reason.into())),
     ]
 }
 

@@ -3,23 +3,29 @@
 //! ```text
 //! type 1423  audit(1729738800.268:30): domain=1a6fdc66f blockers=fs.execute path="/usr/bin/curl" dev="vda2" ino=351
 //! type 1424  audit(1729738800.268:30): domain=1a6fdc66f status=allocated mode=enforcing pid=286 uid=0 exe="..." comm="..."
-//! type 1300  audit(1729738800.268:30): arch=c000003e syscall=59 success=no exit=-13 ... pid=287 ...    (with audit rules)
+//! type 1300  audit(1729738800.268:30): arch=c000003e syscall=59 success=no exit=-13 ... pid=287 ... exe="..." (with audit rules)
 //! type 1424  audit(1729738900.100:77): domain=1a6fdc66f status=deallocated denials=3
 //! ```
 //! An access record names the domain, not the task; the domain record, which follows the domain's first denial, names
-//! the process that entered it: for a run, its first process.
+//! the process that entered it: for a run, its first process. The task is named by the record of the system call, which
+//! comes with the same serial number when the call ends, but only where some audit rule is loaded.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// A denial as the kernel told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenDenial {
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
+    /// The number that all records of one system call share.
+    pub serial: u64,
     /// The domain, a number that the kernel gives once.
     pub domain: u64,
     /// The process that entered the domain; `None` where its record was not seen.
-    pub pid: Option<u32>,
+    pub entered: Option<Entered>,
+    /// Who was denied; `None` where no audit rule is loaded.
+    pub task: Option<DeniedTask>,
     /// The rights that were missing, as `fs.execute`, `fs.read_file`, `fs.change_topology`, `ptrace`.
     pub blockers: Vec<String>,
     /// The object's path, where there is one.
@@ -28,6 +34,30 @@ pub struct SeenDenial {
     pub dev: Option<String>,
     /// Its inode.
     pub ino: Option<u64>,
+}
+
+/// Who entered a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// Its process number, in the initial pid namespace.
+    pub pid: u32,
+    /// The program that it was then.
+    pub program: Vec<u8>,
+}
+
+/// Who was denied, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedTask {
+    /// Its process number, in the initial pid namespace.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent_pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its program.
+    pub program: Vec<u8>,
+    /// What the system call returned.
+    pub exit: i32,
 }
 
 /// One record, as far as it concerns Landlock.
@@ -40,7 +70,14 @@ pub enum Record {
         /// Which.
         domain: u64,
         /// The process that entered it.
-        pid: u32,
+        entered: Entered,
+    },
+    /// A system call ended; perhaps one that was denied.
+    Call {
+        /// The number that it shares with the denial.
+        serial: u64,
+        /// Who made it.
+        task: DeniedTask,
     },
     /// A domain ended.
     Ended {
@@ -51,20 +88,37 @@ pub enum Record {
     },
 }
 
-/// Joins access records with the process of their domain.
+/// What is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A denial.
+    Denial(SeenDenial),
+    /// A domain ended: no denial of it comes any more.
+    Ended {
+        /// Which.
+        domain: u64,
+        /// How many denials it had.
+        denials: u64,
+    },
+}
+
+/// Joins access records with the process of their domain and the task.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
-    pids: BTreeMap<u64, u32>,
+    domains: BTreeMap<u64, Entered>,
     waiting: Vec<SeenDenial>,
-    /// Denials given out without a process, because the domain's record did not come.
+    /// Denials given out without the process of their domain, because the domain's record did not come.
     pub nameless: u64,
 }
+
+/// `AUDIT_SYSCALL`
+pub const SYSCALL: u16 = 1300;
 
 /// `AUDIT_LANDLOCK_ACCESS`
 pub const LANDLOCK_ACCESS: u16 = 1423;
 /// `AUDIT_LANDLOCK_DOMAIN`
 pub const LANDLOCK_DOMAIN: u16 = 1424;
-/// The most denials that wait for their domain's record: it comes right after the first.
+/// The most denials that wait for further records: the domain's comes right after the first, the task's right after each.
 const WAITING_MAX: usize = 64;
 /// The most domains remembered; an ended one is forgotten.
 const DOMAINS_MAX: usize = 4096;
@@ -75,35 +129,72 @@ impl Record {
     /// Reads the text of a record of this type; `None` if it is of another type, or not as the kernel writes it.
     #[must_use]
     pub fn parse(kind: u16, text: &[u8]) -> Option<Self> {
-        if kind != LANDLOCK_ACCESS && kind != LANDLOCK_DOMAIN {
+        if ![LANDLOCK_ACCESS, LANDLOCK_DOMAIN, SYSCALL].contains(&kind) {
             return None;
         }
-        let (time_ms, fields) = header(text)?;
+        let Header { time_ms, serial, fields } = Header::parse(text)?;
         let fields = Fields::parse(fields);
+        if kind == SYSCALL {
+            return Some(Self::Call { serial, task: DeniedTask::of(&fields)? });
+        }
         let domain = u64::from_str_radix(fields.word("domain")?, 16).ok()?;
         if kind == LANDLOCK_ACCESS {
             let blockers = fields.word("blockers")?.split(',').map(str::to_owned).collect();
             let (path, dev) = (fields.bytes("path"), fields.bytes("dev"));
             let dev = dev.map(|d| String::from_utf8_lossy(&d).into_owned());
-            return Some(Self::Access(SeenDenial { time_ms, domain, pid: None, blockers, path, dev, ino: fields.number("ino") }));
+            let ino = fields.number("ino");
+            return Some(Self::Access(SeenDenial {
+                time_ms,
+                serial,
+                domain,
+                entered: None,
+                task: None,
+                blockers,
+                path,
+                dev,
+                ino,
+            }));
         }
         match fields.word("status")? {
-            "allocated" => Some(Self::Domain { domain, pid: u32::try_from(fields.number("pid")?).ok()? }),
+            "allocated" => {
+                let program = fields.bytes("exe").unwrap_or_default();
+                Some(Self::Domain { domain, entered: Entered { pid: fields.number("pid")?, program } })
+            }
             "deallocated" => Some(Self::Ended { domain, denials: fields.number("denials")? }),
             _ => None,
         }
     }
 }
 
+impl DeniedTask {
+    fn of(fields: &Fields<'_>) -> Option<Self> {
+        Some(Self {
+            pid: fields.number("pid")?,
+            parent_pid: fields.number("ppid")?,
+            uid: fields.number("uid")?,
+            program: fields.bytes("exe").unwrap_or_default(),
+            exit: fields.number("exit").unwrap_or(0),
+        })
+    }
+}
+
 /// `audit(SECONDS.MILLIS:SERIAL): ` and what follows.
-fn header(text: &[u8]) -> Option<(u64, &[u8])> {
-    let rest = text.strip_prefix(b"audit(")?;
-    let end = rest.windows(3).position(|w| w == b"): ")?;
-    let (stamp, fields) = (std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 3..]);
-    let (time, _serial) = stamp.split_once(':')?;
-    let (seconds, millis) = time.split_once('.')?;
-    let time_ms = seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(millis.parse().ok()?)?;
-    Some((time_ms, fields))
+struct Header<'a> {
+    time_ms: u64,
+    serial: u64,
+    fields: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let rest = text.strip_prefix(b"audit(")?;
+        let end = rest.windows(3).position(|w| w == b"): ")?;
+        let (stamp, fields) = (std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 3..]);
+        let (time, serial) = stamp.split_once(':')?;
+        let (seconds, millis) = time.split_once('.')?;
+        let time_ms = seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(millis.parse().ok()?)?;
+        Some(Self { time_ms, serial: serial.parse().ok()?, fields })
+    }
 }
 
 /// `key=value` pairs; a value is a word, or text in double quotes.
@@ -149,7 +240,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn number(&self, key: &str) -> Option<u64> {
+    fn number<T: FromStr>(&self, key: &str) -> Option<T> {
         self.word(key)?.parse().ok()
     }
 
@@ -169,37 +260,55 @@ impl<'a> Fields<'a> {
 // === impl Tracker ===
 
 impl Tracker {
-    /// Takes one record; gives the denials that are complete now, in their order.
-    pub fn push(&mut self, record: Record) -> Vec<SeenDenial> {
+    /// Takes one record; gives what is complete now, in its order.
+    pub fn push(&mut self, record: Record) -> Vec<Seen> {
         match record {
-            Record::Access(denial) => match self.pids.get(&denial.domain) {
-                Some(pid) => vec![SeenDenial { pid: Some(*pid), ..denial }],
-                None => {
-                    self.waiting.push(denial);
-                    if self.waiting.len() > WAITING_MAX { self.flush() } else { Vec::new() }
-                }
-            },
-            Record::Domain { domain, pid } => {
-                if self.pids.len() >= DOMAINS_MAX {
-                    self.pids.pop_first();
-                }
-                self.pids.insert(domain, pid);
-                let (now, later) = self.waiting.drain(..).partition(|d| d.domain == domain);
-                self.waiting = later;
-                let now: Vec<SeenDenial> = now;
-                now.into_iter().map(|d| SeenDenial { pid: Some(pid), ..d }).collect()
+            Record::Access(denial) => {
+                let entered = self.domains.get(&denial.domain).cloned();
+                self.waiting.push(SeenDenial { entered, ..denial });
+                if self.waiting.len() > WAITING_MAX { self.flush() } else { Vec::new() }
             }
-            Record::Ended { domain, .. } => {
-                self.pids.remove(&domain);
+            Record::Domain { domain, entered } => {
+                if self.domains.len() >= DOMAINS_MAX {
+                    self.domains.pop_first();
+                }
+                for denial in self.waiting.iter_mut().filter(|d| d.domain == domain) {
+                    denial.entered = Some(entered.clone());
+                }
+                self.domains.insert(domain, entered);
                 Vec::new()
+            }
+            Record::Call { serial, task } => {
+                // A call may be denied more than once, and others end while its denials wait.
+                let (mut now, later): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|d| d.serial == serial);
+                self.waiting = later;
+                now.iter_mut().for_each(|denial| denial.task = Some(task.clone()));
+                self.given(now)
+            }
+            Record::Ended { domain, denials } => {
+                let mut out = self.flush();
+                self.domains.remove(&domain);
+                out.push(Seen::Ended { domain, denials });
+                out
             }
         }
     }
 
-    /// Gives out what still waits, without a process: for when nothing came for a while.
-    pub fn flush(&mut self) -> Vec<SeenDenial> {
-        self.nameless += self.waiting.len() as u64;
-        std::mem::take(&mut self.waiting)
+    /// Gives out what still waits, without what has not come: for when nothing came for a while.
+    pub fn flush(&mut self) -> Vec<Seen> {
+        let now = std::mem::take(&mut self.waiting);
+        self.given(now)
+    }
+
+    /// Whether something waits for further records.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn given(&mut self, denials: Vec<SeenDenial>) -> Vec<Seen> {
+        self.nameless += denials.iter().filter(|d| d.entered.is_none()).count() as u64;
+        denials.into_iter().map(Seen::Denial).collect()
     }
 }
 
@@ -223,7 +332,9 @@ mod tests {
             SeenDenial {
                 time_ms: 1_729_738_800_268,
                 domain: 0x1_a6fd_c66f,
-                pid: None,
+                serial: 30,
+                entered: None,
+                task: None,
                 blockers: vec!["fs.write_file".to_owned(), "fs.truncate".to_owned()],
                 path: Some(b"/usr/bin".to_vec()),
                 dev: Some("vda2".to_owned()),
@@ -240,14 +351,37 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_waits_for_its_domain() {
+    fn a_denial_gets_the_process_of_its_domain() {
         let mut tracker = Tracker::default();
         assert_eq!(tracker.push(access()), []);
-        let out = tracker.push(Record::parse(LANDLOCK_DOMAIN, DOMAIN).unwrap());
-        assert_eq!(out.iter().map(|d| d.pid).collect::<Vec<_>>(), [Some(286)]);
-        assert_eq!(tracker.push(access()).len(), 1);
+        assert_eq!(tracker.push(Record::parse(LANDLOCK_DOMAIN, DOMAIN).unwrap()), []);
+        assert_eq!(tracker.push(access()), []);
+        let out = tracker.flush();
+        let entered = Entered { pid: 286, program: b"/root/sandboxer".to_vec() };
+        let both = out.iter().all(|seen| matches!(seen, Seen::Denial(d) if d.entered.as_ref() == Some(&entered)));
+        assert!(both && out.len() == 2 && !tracker.waits(), "{out:?}");
         let end = b"audit(1.000:9): domain=1a6fdc66f status=deallocated denials=2";
-        assert_eq!(Record::parse(LANDLOCK_DOMAIN, end), Some(Record::Ended { domain: 0x1_a6fd_c66f, denials: 2 }));
+        let end = tracker.push(Record::parse(LANDLOCK_DOMAIN, end).unwrap());
+        assert_eq!(end, [Seen::Ended { domain: 0x1_a6fd_c66f, denials: 2 }]);
+    }
+
+    #[test]
+    fn a_denial_gets_the_task_of_its_call_and_of_no_other() {
+        let call = |serial: u32| {
+            let text = format!(
+                "audit(1729738800.268:{serial}): arch=c000003e syscall=59 success=no exit=-13 a0=1 items=0 ppid=7 pid=287 auid=0 \
+                 uid=1000 gid=0 tty=(none) comm=\"sh\" exe=\"/usr/bin/dash\" key=(null)"
+            );
+            Record::parse(SYSCALL, text.as_bytes()).unwrap()
+        };
+        let mut tracker = Tracker::default();
+        tracker.push(access());
+        assert_eq!(tracker.push(call(31)), []);
+        let out = tracker.push(call(30));
+        let [Seen::Denial(denial)] = out.as_slice() else { panic!("{out:?}") };
+        let task = DeniedTask { pid: 287, parent_pid: 7, uid: 1000, program: b"/usr/bin/dash".to_vec(), exit: -13 };
+        assert_eq!(denial.task, Some(task));
+        assert!(!tracker.waits());
     }
 
     #[test]

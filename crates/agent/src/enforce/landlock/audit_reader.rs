@@ -13,14 +13,16 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use super::apply::KernelLandlock;
-use super::audit::{Record, SeenDenial, Tracker};
+use super::audit::{Record, Seen, Tracker};
 
 /// A subscription to the kernel's audit messages.
 #[derive(Debug)]
 pub struct AuditReader {
     socket: OwnedFd,
     tracker: Tracker,
-    lost: u64,
+    overruns: u64,
+    /// What the kernel had lost when we began.
+    lost_before: u32,
 }
 
 /// The kernel's audit settings.
@@ -30,6 +32,8 @@ pub struct AuditStatus {
     pub enabled: u32,
     /// The audit daemon's process; 0 without one.
     pub daemon: u32,
+    /// Messages, of anybody, that the kernel had no room for since it was started.
+    pub lost: u32,
 }
 
 /// Why denials cannot be read.
@@ -37,19 +41,19 @@ pub struct AuditStatus {
 #[non_exhaustive]
 pub enum AuditUnavailable {
     /// The kernel writes no such records.
-    #[error("Landlock ABI {0} writes no audit records (ABI 7, Linux 6.15)")]
+    #[error("this kernel's Landlock (ABI {0}) writes no audit records; it needs Linux 6.15 (ABI 7)")]
     OldAbi(u32),
     /// There is no audit in this kernel, or in this network namespace.
     #[error("this kernel offers no audit socket")]
     Socket(#[source] Errno),
     /// CAP_AUDIT_READ is missing, or this is not the initial user namespace.
-    #[error("audit messages may not be read here (CAP_AUDIT_READ in the initial user namespace)")]
+    #[error("only root, outside of containers, may read the kernel's audit messages (CAP_AUDIT_READ): run as root")]
     Subscribe(#[source] Errno),
     /// The settings could not be asked for (CAP_AUDIT_CONTROL).
-    #[error("the kernel's audit settings cannot be read (CAP_AUDIT_CONTROL)")]
+    #[error("the kernel's audit settings cannot be read (CAP_AUDIT_CONTROL, outside of containers): run as root")]
     Status(#[source] Errno),
     /// Audit is off.
-    #[error("the kernel's audit is off (boot with audit=1, start auditd, or run auditctl -e 1)")]
+    #[error("the kernel's audit is off : run `auditctl -e 1`, start auditd, or boot with audit=1")]
     Off,
 }
 
@@ -69,6 +73,10 @@ const MESSAGE_MAX_BYTES: usize = 8970 + HEADER_BYTES;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages read in one go, so that a flood does not keep the caller.
 const BATCH_MAX: usize = 256;
+/// Room for messages that wait for us: some 4,000.
+const SOCKET_BYTES: usize = 4 << 20;
+/// A call's own record comes when it ends, right after the denial; what has not come by then does not come.
+const FURTHER_RECORDS: Duration = Duration::from_millis(20);
 
 // === impl AuditStatus ===
 
@@ -100,10 +108,10 @@ impl AuditStatus {
             match kind {
                 AUDIT_GET => {
                     let field = |i: usize| payload.get(i * 4..i * 4 + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
-                    let (Some(enabled), Some(daemon)) = (field(1), field(3)) else {
+                    let (Some(enabled), Some(daemon), Some(lost)) = (field(1), field(3), field(6)) else {
                         return Err(AuditUnavailable::Status(Errno::BADMSG));
                     };
-                    return Ok(Self { enabled, daemon });
+                    return Ok(Self { enabled, daemon, lost });
                 }
                 NLMSG_ERROR => {
                     let code = payload.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
@@ -131,18 +139,22 @@ impl AuditReader {
         }
         let socket = socket()?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, READLOG)).map_err(AuditUnavailable::Subscribe)?;
-        if AuditStatus::ask()?.enabled == 0 {
+        // Without CAP_NET_ADMIN the usual room has to do; what it cannot hold is counted.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BYTES);
+        let AuditStatus { enabled, daemon: _, lost } = AuditStatus::ask()?;
+        if enabled == 0 {
             return Err(AuditUnavailable::Off);
         }
-        Ok(Self { socket, tracker: Tracker::default(), lost: 0 })
+        Ok(Self { socket, tracker: Tracker::default(), overruns: 0, lost_before: lost })
     }
 
-    /// The denials that came within the timeout; those that came together are given together.
+    /// What came within the timeout; what came together is given together.
     ///
     /// # Errors
     /// What the socket says, but for an overrun, which is counted.
-    pub fn next(&mut self, timeout: Duration) -> Result<Vec<SeenDenial>, Errno> {
+    pub fn next(&mut self, timeout: Duration) -> Result<Vec<Seen>, Errno> {
         let mut out = Vec::new();
+        let timeout = if self.tracker.waits() { timeout.min(FURTHER_RECORDS) } else { timeout };
         if !readable(&self.socket, timeout)? {
             return Ok(self.tracker.flush());
         }
@@ -156,17 +168,24 @@ impl AuditReader {
                 }
                 Ok(None) => {}
                 Err(Errno::AGAIN) => break,
-                Err(Errno::NOBUFS) => self.lost += 1,
+                Err(Errno::NOBUFS) => self.overruns += 1,
                 Err(other) => return Err(other),
             }
         }
         Ok(out)
     }
 
-    /// How often the kernel dropped messages because we were slow. Each time at least one is missing.
+    /// How often our socket was full. Each time at least one message is missing.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost
+    pub fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// How many messages, of anybody, the kernel's own queue had no room for since this reader was opened; 0 where it
+    /// cannot be asked any more.
+    #[must_use]
+    pub fn lost_in_kernel(&self) -> u64 {
+        AuditStatus::ask().map_or(0, |status| u64::from(status.lost.wrapping_sub(self.lost_before)))
     }
 
     /// Denials given out without their process.

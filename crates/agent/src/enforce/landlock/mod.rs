@@ -3,7 +3,7 @@
 //! ```text
 //! RuleSet -> Plan::new (asks decide() for each object; every difference numbered) -> pipe -> stub of our own binary
 //!     -> restrict_current_process (no_new_privs, capabilities, Landlock, seccomp) -> exec COMMAND
-//! root, audit on: kernel audit records -> AuditReader -> SeenDenial
+//! root, audit on: kernel audit records -> AuditReader -> SeenDenial -> Explainer (asks decide() again) -> pipeline
 //! ```
 //! It is *not* equal to BPF-LSM: Landlock knows allow-lists over inodes and nothing of who acts, how or why.
 //! `docs/landlock.md` says what an allow-list means here and numbers what differs ([`DIFFERENCES`]).
@@ -13,6 +13,7 @@ mod apply;
 mod ask;
 mod audit;
 mod audit_reader;
+mod denials;
 mod differences;
 mod gaps;
 mod plan;
@@ -32,8 +33,9 @@ mod plan_tests;
 mod testing;
 
 pub use apply::{Applied, ApplyError, KernelLandlock, LeftOut, restrict_current_process, ruleset_for};
-pub use audit::{LANDLOCK_ACCESS, LANDLOCK_DOMAIN, Record, SeenDenial, Tracker};
+pub use audit::{DeniedTask, Entered, LANDLOCK_ACCESS, LANDLOCK_DOMAIN, Record, SYSCALL, Seen, SeenDenial, Tracker};
 pub use audit_reader::{AuditReader, AuditStatus, AuditUnavailable};
+pub use denials::{Denied, Explainer, Reason};
 pub use differences::{DIFFERENCES, Difference, DifferenceLine, Effect, Gap, Weight};
 pub use plan::{Counts, HandOverError, NonRecursive, PathGrant, Plan, PlanError, PlanOptions};
 pub use rights::{Abi, Grant, Rights};
