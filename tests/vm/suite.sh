@@ -2,7 +2,7 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus (which one guest runs beside which is xtask/src/suite/test.rs's)
+#   suite.sh GROUP...    groups: run, corpus, landlock (which one guest runs beside which is xtask/src/suite/test.rs's)
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
@@ -61,6 +61,7 @@ for group; do
 	case $group in
 	run) run ;;
 	corpus) corpus_ext4 ;;
+	landlock) part "Landlock's denials are shown" bash landlock.sh /payload/palisade ;;
 	*)
 		echo "suite.sh: no group $group" >&2
 		exit 2

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::guest::{self, GuestBinaries};
-use crate::vm::{self, Cache, ConsoleSink, KernelSpec, Outcome, PayloadFile, Vm};
+use crate::vm::{self, Cache, ConsoleSink, Outcome, PayloadFile, Vm};
 
 /// About five times what the guest's part takes on two idle cores.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -20,10 +20,21 @@ struct Guest {
     name: &'static str,
     /// Groups of parts, as `tests/vm/suite.sh` names them.
     groups: &'static [&'static str],
+    /// As `--kernel` of `cargo xtask vm` names it.
+    kernel: &'static str,
+    /// More of the kernel's command line.
+    append: &'static str,
 }
 
-/// Shared out so that each takes about as long as the other.
-const GUESTS: [Guest; 2] = [Guest { name: "corpus", groups: &["corpus"] }, Guest { name: "run", groups: &["run"] }];
+/// Two guests beside each other, each with what comes after the other in it; shared out to take about as long.
+const GUESTS: [&[Guest]; 2] = [
+    &[Guest { name: "corpus", groups: &["corpus"], kernel: "6.1", append: "" }],
+    &[
+        Guest { name: "run", groups: &["run"], kernel: "6.1", append: "" },
+        // Landlock tells its denials from Linux 6.15 on, where audit is on.
+        Guest { name: "landlock", groups: &["landlock"], kernel: "newest", append: "audit=1" },
+    ],
+];
 
 /// A step on the host.
 struct HostStep {
@@ -81,21 +92,24 @@ fn in_guests() -> Result<()> {
     let scratch = tempfile::tempdir().context("make a scratch directory")?;
     let files = payload(&binaries, scratch.path())?;
     let cache = Cache::open()?;
-    // One prepares kernel and root; the guests then find them.
-    vm::prepare(&cache, &KernelSpec::default(), false)?;
+    // Kernels and root first, one after the other; the guests then find them.
+    for guest in GUESTS.iter().copied().flatten() {
+        vm::prepare(&cache, &guest.kernel.parse()?, false)?;
+    }
     eprintln!("xtask: === tests in virtual machines");
     let results = thread::scope(|scope| {
-        let running = GUESTS.map(|guest| scope.spawn(|| in_guest(guest, &cache, files.clone())));
-        running.map(|thread| thread.join().unwrap_or_else(|_| bail!("a virtual machine's thread panicked")))
+        let running = GUESTS
+            .map(|guests| scope.spawn(|| guests.iter().map(|guest| in_guest(guest, &cache, files.clone())).collect::<Vec<_>>()));
+        running.map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a virtual machine's thread panicked"))]))
     });
-    results.into_iter().collect()
+    results.into_iter().flatten().collect()
 }
 
-fn in_guest(guest: Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> {
-    let Guest { name, groups } = guest;
+fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> {
+    let Guest { name, groups, kernel, append } = guest;
     let out = guest::target_dir().join("vm-results").join(name);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    let command = ["bash", "suite.sh"].iter().chain(groups).copied();
+    let command = ["bash", "suite.sh"].iter().chain(*groups).copied();
     let report = vm::run(
         cache,
         &Vm {
@@ -104,6 +118,8 @@ fn in_guest(guest: Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> 
             files,
             out: Some(out.clone()),
             console: ConsoleSink::Named(name),
+            kernel: kernel.parse()?,
+            append: (*append).to_owned(),
             ..Vm::new(command)
         },
     )?;
@@ -131,6 +147,7 @@ fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>>
     for (path, name) in [
         ("tests/vm/suite.sh", "suite.sh"),
         ("tests/vm/nginx.sh", "nginx.sh"),
+        ("tests/vm/landlock.sh", "landlock.sh"),
         ("crates/agent/tests/vm/scenarios.sh", "scenarios.sh"),
     ] {
         files.push(PayloadFile::new(guest::workspace().join(path), name)?);
