@@ -129,7 +129,8 @@ impl Conditions {
 
 impl Program {
     /// The text that source patterns are matched with; `None` if unknown.
-    pub(crate) fn text(&self) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn text(&self) -> Option<Vec<u8>> {
         match self {
             Self::Path(path) => Some(path.clone()),
             Self::Memfd(name) => Some([MEMFD, name].concat()),
@@ -149,7 +150,8 @@ impl Program {
 
 impl Object {
     /// The text that object patterns are matched with; `None` if unresolvable.
-    pub(crate) fn text(&self) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn text(&self) -> Option<Vec<u8>> {
         match self {
             Self::Path(path) => Some(path.clone()),
             Self::Memfd(name) => Some([MEMFD, name].concat()),

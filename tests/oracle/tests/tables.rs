@@ -1,22 +1,27 @@
 //! The compiled tables against `decide()`, over the oracle's random rule sets and accesses.
 //!
 //! `Table::decide` is the kernel's walk in user space, over the bytes that the kernel gets; `decide` matches plainly.
-//! They have to say the same verdict, and to name the same rule where an event would name one.
+//! They have to say the same verdict, and to name the same rule where an event would name one. The walk in turn is
+//! compared with the judging half of the kernel programs, compiled for this machine.
+
+#[path = "../../../crates/bpf/tests/c/questions.rs"]
+mod questions;
 
 use palisade_oracle::random::{Rng, Scene};
 use palisade_oracle::{Case, show};
 use palisade_ruleset::{Access, By, CompileError, Operation, RuleSet, Stamp, Table, Verdict, compile, decide};
 
+use self::questions::Questions;
+
 /// Accesses judged, where the environment does not say.
 const ROUNDS: u64 = 100_000;
+/// The same for the kernel programs, whose tables go through a file.
+const KERNEL_ROUNDS: u64 = 20_000;
 const ACCESSES_PER_SCENE: u64 = 50;
 
 #[test]
 fn tables_decide_what_decide_decides() {
-    let rounds = std::env::var("PALISADE_ORACLE_ROUNDS").ok().and_then(|t| t.parse().ok()).unwrap_or(ROUNDS);
-    let seed = std::env::var("PALISADE_ORACLE_SEED").ok().and_then(|t| t.parse().ok()).unwrap_or(7);
-    println!("seed {seed}, {rounds} accesses");
-    let mut rng = Rng::new(seed);
+    let (rounds, mut rng) = rounds_and_seed(ROUNDS);
     let (mut compared, mut refused, mut composed, mut overflowed) = (0_u64, 0_u64, 0_u64, 0_u64);
     for _ in 0..rounds.div_ceil(ACCESSES_PER_SCENE) {
         let scene = Scene::random(&mut rng);
@@ -67,6 +72,39 @@ fn tables_decide_what_decide_decides() {
     );
     assert!(compared > rounds / 2, "too few comparisons");
     assert!(composed > 0);
+}
+
+#[test]
+fn the_kernel_programs_judge_like_the_walk() {
+    let (rounds, mut rng) = rounds_and_seed(KERNEL_ROUNDS);
+    let mut questions = Questions::default();
+    for _ in 0..rounds.div_ceil(ACCESSES_PER_SCENE) {
+        let scene = Scene::random(&mut rng);
+        let rules = RuleSet::new(&scene.policies, &scene.workload, &scene.links);
+        let Ok(compiled) = compile(&rules, Stamp { table_id: 1, generation: 1 }) else { continue };
+        let table = Table::from_bytes(&compiled.bytes()).expect("the bytes are a table");
+        questions.table(&compiled.bytes());
+        for _ in 0..ACCESSES_PER_SCENE {
+            let access = Questions::as_the_kernel_sees(&scene.access(&mut rng));
+            if let Some(walked) = table.decide(&access) {
+                questions.ask(&access, walked);
+            }
+        }
+    }
+    let answers = questions.answers();
+    println!("{answers}");
+    assert_eq!(answers.wrong, 0, "{answers}");
+    assert!(answers.asked > usize::try_from(rounds / 2).expect("a number of questions"), "{answers}");
+    assert!(answers.composed > answers.asked / 100, "hardly any verdict is composed of several automata: {answers}");
+}
+
+/// The rounds and the source of chance, which the environment may set; they are shown, so that a failure comes again.
+fn rounds_and_seed(rounds: u64) -> (u64, Rng) {
+    let from = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let rounds = from("PALISADE_ORACLE_ROUNDS").unwrap_or(rounds);
+    let seed = from("PALISADE_ORACLE_SEED").unwrap_or(7);
+    println!("seed {seed}, {rounds} accesses");
+    (rounds, Rng::new(seed))
 }
 
 /// The kernel does not see arguments yet: there no list passes, which is a declared gap.

@@ -1,0 +1,185 @@
+//! Questions to the judging half of the kernel programs, compiled for this machine: `decide.c`, which describes their
+//! format. A module of the tests that have tables and accesses: the corpus and the oracle.
+
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use palisade_ruleset::{Access, FileMode, Object, Operation, Program, Verdict, Walked};
+
+/// Tables, and questions about them with the answers that are expected.
+#[derive(Default)]
+pub(crate) struct Questions {
+    bytes: Vec<u8>,
+}
+
+/// What came of them.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) asked: usize,
+    /// Answered from several automata.
+    pub(crate) composed: usize,
+    pub(crate) wrong: usize,
+    /// The program's own words, each wrong answer in full.
+    said: String,
+}
+
+/// What a question is about.
+enum Row<'a> {
+    Path(&'a Object),
+    Socket(u32, u32, u32),
+    Capability(u32),
+}
+
+/// The code that any answer has.
+const ANY_CODE: u32 = u32::MAX;
+
+// Numbers of `abi.h` and of decide.c.
+const CLASS_PROCESS: u8 = 0;
+const CLASS_FILE: u8 = 1;
+const CLASS_NETWORK: u8 = 2;
+const CLASS_CAPABILITY: u8 = 3;
+const KIND_PATH: u8 = 0;
+const KIND_UNRESOLVABLE: u8 = 1;
+const KIND_SOCKET: u8 = 2;
+const KIND_CAPABILITY: u8 = 3;
+
+// === impl Questions ===
+
+impl Questions {
+    /// The table that the questions from here on are about.
+    pub(crate) fn table(&mut self, table: &[u8]) {
+        self.bytes.push(1);
+        self.u32(u32::try_from(table.len()).expect("a table has less than 4 GiB"));
+        self.bytes.extend_from_slice(table);
+    }
+
+    /// The access without what the programs do not see: of an invocation they know the name that was executed, not
+    /// `argv[0]`.
+    pub(crate) fn as_the_kernel_sees(access: &Access) -> Access {
+        let mut access = access.clone();
+        if let Operation::Exec { invoked_as, .. } = &mut access.operation {
+            invoked_as.truncate(1);
+        }
+        access
+    }
+
+    /// One access that reaches the table: what the programs let pass before they ask it (a mapping of the program's own
+    /// file, a memfd that is opened or mapped) is no question.
+    pub(crate) fn ask(&mut self, access: &Access, expected: Walked) {
+        let loader = access.actor.program.is_loader();
+        let (class, operation, owner, row) = match &access.operation {
+            Operation::Exec { object, owner, .. } => (CLASS_PROCESS, 0, *owner, Row::Path(object)),
+            Operation::MapExec { object, .. } if is_own_file(&access.actor.program, object) => return,
+            Operation::MapExec { object: Object::Memfd(_), .. } if !loader => return,
+            Operation::MapExec { object, owner } => (CLASS_PROCESS, u8::from(!loader), *owner, Row::Path(object)),
+            Operation::File { object: Object::Memfd(_), .. } => return,
+            Operation::File { mode, object, owner, block_device: _ } => {
+                (CLASS_FILE, u8::from(*mode == FileMode::Write), *owner, Row::Path(object))
+            }
+            Operation::Socket { socket } => {
+                let [family, kind, protocol] = [socket.family, socket.kind, socket.protocol].map(i32::cast_unsigned);
+                (CLASS_NETWORK, 0, None, Row::Socket(family, kind, protocol))
+            }
+            Operation::Capability { number } => (CLASS_CAPABILITY, 0, None, Row::Capability(u32::from(*number))),
+            Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
+                panic!("no table decides {:?}", access.operation)
+            }
+        };
+        let kind = match row {
+            Row::Path(Object::Unresolvable) => KIND_UNRESOLVABLE,
+            Row::Path(_) => KIND_PATH,
+            Row::Socket(..) => KIND_SOCKET,
+            Row::Capability(_) => KIND_CAPABILITY,
+        };
+        let terminal = u8::from(access.actor.terminal);
+        let is_owner = u8::from(owner == Some(access.actor.uid));
+        self.bytes.extend([2, class, operation, terminal, is_owner, kind]);
+        let (numbers, text) = match row {
+            Row::Path(object) => ([0; 3], object.text()),
+            Row::Socket(family, kind, protocol) => ([family, kind, protocol], None),
+            Row::Capability(number) => ([number, 0, 0], None),
+        };
+        numbers.into_iter().for_each(|n| self.u32(n));
+        self.text(text.as_deref().unwrap_or_default());
+        let (invoked_as, scripts) = match &access.operation {
+            Operation::Exec { invoked_as, scripts, .. } => (invoked_as.first().map(Vec::as_slice), scripts.as_slice()),
+            Operation::MapExec { .. }
+            | Operation::File { .. }
+            | Operation::Socket { .. }
+            | Operation::Capability { .. }
+            | Operation::MoveDirectory { .. }
+            | Operation::Mount(_)
+            | Operation::Attach { .. }
+            | Operation::TouchPalisade => (None, &[][..]),
+        };
+        self.text(invoked_as.unwrap_or_default());
+        self.program(&access.actor.program);
+        self.bytes.push(u8::try_from(scripts.len()).expect("the kernel gives up sooner"));
+        scripts.iter().for_each(|script| self.program(script));
+        self.u32(match (expected.would_block, expected.verdict) {
+            (true, _) => 3,
+            (false, Verdict::Allow) => 0,
+            (false, Verdict::Audit) => 1,
+            (false, Verdict::Block) => 2,
+        });
+        self.u32(expected.by.map_or(ANY_CODE, palisade_ruleset::By::code));
+    }
+
+    /// Compiles the program and asks it.
+    pub(crate) fn answers(&self) -> Answers {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (program, file) = (dir.path().join("decide"), dir.path().join("questions"));
+        // Both tests lie two directories deep.
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/bpf");
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let built = Command::new(&compiler)
+            // `#pragma clang loop` is for the kernel's verifier.
+            .args(["-O2", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-I"])
+            .arg(sources.join("src/c"))
+            .arg("-o")
+            .arg(&program)
+            .arg(sources.join("tests/c/decide.c"))
+            .status()
+            .unwrap_or_else(|e| panic!("the test needs a C compiler, and {} does not start: {e}", compiler.display()));
+        assert!(built.success(), "decide.c does not compile");
+        std::fs::write(&file, &self.bytes).expect("the questions are written");
+        let output = Command::new(&program).arg(&file).output().expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        let numbers: Vec<usize> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [asked, composed, wrong] = numbers[..] else { panic!("decide ended with {}: {said}", output.status) };
+        assert_eq!(output.status.success(), wrong == 0, "{said}");
+        Answers { asked, composed, wrong, said }
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.bytes.extend(number.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.bytes.extend(u16::try_from(text.len()).expect("a path has less than 64 KiB").to_le_bytes());
+        self.bytes.extend_from_slice(text);
+    }
+
+    fn program(&mut self, program: &Program) {
+        let text = program.text();
+        self.bytes.push(u8::from(text.is_some()));
+        self.text(text.as_deref().unwrap_or_default());
+    }
+}
+
+fn is_own_file(program: &Program, object: &Object) -> bool {
+    match (program, object) {
+        (Program::Path(a), Object::Path(b)) | (Program::Memfd(a), Object::Memfd(b)) => a == b,
+        _ => false,
+    }
+}
+
+// === impl Answers ===
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
