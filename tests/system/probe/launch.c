@@ -6,6 +6,10 @@
  *					a mount: FROM "-" = a tmpfs, otherwise a bind; RO "1" = read-only.
  *	act PID				takes one command, "start", joins the namespaces of the init with that PID and
  *					becomes an acting probe there.
+ *	contain				the first process of a container, started by its runtime with our socket as
+ *					descriptor 3: becomes, in a child each, what it is told to "start"; a command
+ *					brings the child's socket and the runner's mount namespace by SCM_RIGHTS and is
+ *					answered by the child's process number.
  *	deepen DIR			makes a chain of directories under DIR that is too long for a path.
  */
 #include "sys.h"
@@ -149,32 +153,26 @@ static int terminal(void)
 	return 0;
 }
 
-/* "start PROGRAM UID TTY NETWORK STDIO MODE": words without spaces; "-" stands for none. */
-int launch_act(char **argv)
+/* The words of "start PROGRAM UID TTY NETWORK STDIO MODE", without spaces in them; "-" stands for none. */
+#define START_WORDS 7
+
+static int start_words(char *at, char **words)
 {
-	char *words[8];
 	int count = 0;
 
-	if (keep("/proc/self/exe", FD_IMAGE) || keep("/proc/self/ns/mnt", FD_HOST_MNTNS))
-		return 1;
-	long n = SYS3(__NR_read, 0, text, sizeof(text) - 1);
-
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	for (char *at = text; *at && count < 8; count++) {
+	for (; *at && count <= START_WORDS; count++) {
 		words[count] = at;
 		while (*at && *at != ' ')
 			at++;
 		if (*at)
 			*at++ = 0;
 	}
-	if (count != 7 || !equal(words[0], "start"))
-		return fail("start", 0);
-	if (words[4][0] == '1' && enter(argv[2], "net"))
-		return 1;
-	if (enter(argv[2], "uts") || enter(argv[2], "mnt"))
-		return 1;
+	return count == START_WORDS && equal(words[0], "start");
+}
+
+/* Becomes the acting program; it returns only with an error. */
+static int become(char **words)
+{
 	/* Never the terminal of whoever runs the tests. */
 	TRY("setsid", SYS0(__NR_setsid));
 	if (words[3][0] == '1' && terminal())
@@ -203,6 +201,60 @@ int launch_act(char **argv)
 		return fail("execveat", SYS5(__NR_execveat, fd, "", arguments, environment, AT_EMPTY_PATH));
 	}
 	return fail(program, SYS3(__NR_execve, program, arguments, environment));
+}
+
+int launch_act(char **argv)
+{
+	char *words[START_WORDS + 1];
+
+	if (keep("/proc/self/exe", FD_IMAGE) || keep("/proc/self/ns/mnt", FD_HOST_MNTNS))
+		return 1;
+	long n = SYS3(__NR_read, 0, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	if (!start_words(text, words))
+		return fail("start", 0);
+	if (words[4][0] == '1' && enter(argv[2], "net"))
+		return 1;
+	if (enter(argv[2], "uts") || enter(argv[2], "mnt"))
+		return 1;
+	return become(words);
+}
+
+int launch_contain(void)
+{
+	char *words[START_WORDS + 1], answer[32];
+
+	TRY("dup", SYS3(__NR_dup3, 3, 0, 0));
+	TRY("dup", SYS3(__NR_dup3, 3, 1, 0));
+	SYS1(__NR_close, 3);
+	if (keep("/proc/self/exe", FD_IMAGE))
+		return 1;
+	SYS3(__NR_write, 1, "ready", 5);
+	for (;;) {
+		int given[2] = {-1, -1};
+		long n = receive(text, sizeof(text) - 1, given);
+
+		if (n <= 0)
+			return 0;
+		text[n] = 0;
+		if (given[1] < 0 || !start_words(text, words))
+			return fail("start", 0);
+		long pid = fork_process();
+
+		if (pid == 0) {
+			SYS3(__NR_dup3, given[0], 0, 0);
+			SYS3(__NR_dup3, given[0], 1, 0);
+			SYS3(__NR_dup3, given[1], FD_HOST_MNTNS, 0);
+			leave(become(words));
+		}
+		TRY("fork", pid);
+		SYS1(__NR_close, given[0]);
+		SYS1(__NR_close, given[1]);
+		SYS3(__NR_write, 1, answer, put_number(answer, pid) - answer);
+	}
 }
 
 int launch_deepen(char **argv)

@@ -4,7 +4,7 @@
  *
  *	PROBE_MODE=exit in the environment, or argv[1] = "ok":	exits with 42 (somebody executed it)
  *	PROBE_MODE=serve:	takes commands from descriptor 0 and answers on descriptor 1
- *	argv[1] = "init", "act", "deepen":	the runner's helpers, see launch.c
+ *	argv[1] = "init", "act", "contain", "deepen":	the runner's helpers, see launch.c
  *
  * A command is one message: "INDEX OP key=value key=value ...", values escaped as %XX. The answer is "INDEX ok 0",
  * "INDEX err ERRNO" or "INDEX odd NUMBER". "landlock" takes a rule set by SCM_RIGHTS, see restrict_self().
@@ -327,11 +327,25 @@ struct msghdr_ {
 	unsigned int flags;
 };
 
-struct cmsg_fd {
+struct cmsg_fds {
 	size_t len;
 	int level, type;
-	int fd, pad;
+	int fds[2];
 };
+
+long receive(void *to, size_t n, int descriptors[2])
+{
+	struct cmsg_fds control = {0};
+	struct iovec_ iov = {to, n};
+	struct msghdr_ message = {0, 0, &iov, 1, &control, sizeof(control), 0};
+	long got = SYS3(__NR_recvmsg, 0, &message, 0x40000000 /* MSG_CMSG_CLOEXEC */);
+	size_t head = offsetof(struct cmsg_fds, fds);
+
+	for (int i = 0; i < 2; i++)
+		if (got > 0 && message.control_len >= head && control.len >= head + (i + 1) * sizeof(int))
+			descriptors[i] = control.fds[i];
+	return got;
+}
 
 static void serve(void)
 {
@@ -342,15 +356,12 @@ static void serve(void)
 		SYS3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC);
 	SYS3(__NR_write, 1, "ready", 5);
 	for (;;) {
-		struct cmsg_fd control = {0};
-		struct iovec_ iov = {line, sizeof(line) - 1};
-		struct msghdr_ message = {0, 0, &iov, 1, &control, sizeof(control), 0};
-		long n = SYS3(__NR_recvmsg, 0, &message, 0x40000000 /* MSG_CMSG_CLOEXEC */);
+		int given[2] = {received_fd, -1};
+		long n = receive(line, sizeof(line) - 1, given);
 
 		if (n <= 0)
 			leave(0);
-		if (message.control_len >= sizeof(size_t) + 3 * sizeof(int))
-			received_fd = control.fd;
+		received_fd = given[0];
 		line[n] = 0;
 		split(line, &a);
 		if (a.count < 2)
@@ -379,6 +390,8 @@ __attribute__((used, noreturn)) void probe_main(long *stack)
 		leave(42);
 	if (argc >= 4 && equal(argv[1], "init"))
 		leave(launch_init(argc, argv));
+	if (argc == 2 && equal(argv[1], "contain"))
+		leave(launch_contain());
 	if (argc == 3 && equal(argv[1], "act"))
 		leave(launch_act(argv));
 	if (argc == 3 && equal(argv[1], "deepen"))

@@ -81,6 +81,8 @@ char *put(char *at, const char *s);
 
 long fork_process(void);
 __attribute__((noreturn)) void leave(int code);
+/* A message from descriptor 0, and up to two descriptors that came with it: bytes, 0 at the end, or -errno. */
+long receive(void *to, size_t n, int descriptors[2]);
 /* Waits for a child: 0 where it exited with `want`, otherwise ODD. */
 long wait_for(long pid, int want);
 /* Runs a function in a child and returns what it returned there. */
@@ -100,6 +102,7 @@ extern const struct op file_ops[], task_ops[], socket_ops[];
 
 int launch_init(int argc, char **argv);
 int launch_act(char **argv);
+int launch_contain(void);
 int launch_deepen(char **argv);
 
 #endif

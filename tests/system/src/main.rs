@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use palisade_system_tests::corpus::Corpus;
-use palisade_system_tests::runner::{Bpf, Enforcer, Landlock, Options, Unprotected, run};
+use palisade_system_tests::runner::{Bpf, Enforcer, Landlock, Options, Setting, Unprotected, run};
 
 /// Tries the decisions corpus with real system calls, and reports what differs.
 #[derive(Debug, Parser)]
@@ -21,9 +21,12 @@ struct Arguments {
     /// A directory on the file system that the roots lie on.
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     root_fs: PathBuf,
-    /// Only cases whose "file: name" holds this text.
-    #[arg(long, value_name = "TEXT")]
-    filter: Option<String>,
+    /// How the workloads are made; runc has its roots on overlays below --root-fs.
+    #[arg(long, value_enum, default_value_t = Setting::Namespace)]
+    setting: Setting,
+    /// Only cases whose "file: name" holds this text (or that of another --filter).
+    #[arg(long = "filter", value_name = "TEXT")]
+    filters: Vec<String>,
     /// Write the summary as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -41,14 +44,14 @@ enum Backend {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { backend, corpus, root_fs, filter, json } = Arguments::parse();
+    let Arguments { backend, corpus, root_fs, setting, filters, json } = Arguments::parse();
     let corpus = Corpus::load(&corpus)?;
     let mut enforcer: Box<dyn Enforcer> = match backend {
         Backend::None => Box::new(Unprotected),
         Backend::Bpf => Box::new(Bpf::new()?),
         Backend::Landlock => Box::new(Landlock::new()?),
     };
-    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filter })?;
+    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filters, setting })?;
     println!("{report}");
     if let Some(path) = json {
         fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;

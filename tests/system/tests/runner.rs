@@ -4,7 +4,9 @@ use std::fs;
 
 use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreated};
 use palisade_system_tests::corpus::{Corpus, VerdictCase};
-use palisade_system_tests::runner::{Enforcer, InProcess, Options, ProtectError, Protection, Report, SeenEvent, Target, run};
+use palisade_system_tests::runner::{
+    Enforcer, InProcess, Options, ProtectError, Protection, Report, SeenEvent, Setting, Target, run,
+};
 
 /// Denies mkdir; says so where `speaks`.
 struct NoMkdir {
@@ -56,7 +58,7 @@ fn run_case_of(spec: &str, accesses: &str, speaks: bool) -> Report {
     let text = format!("[[case]]\nname = \"it\"\nmeaning = [\"2.file\"]\nspec = \"{spec}\"\naccess = [\n{accesses}\n]\n");
     fs::write(dir.path().join("one.toml"), text).expect("it is written");
     let corpus = Corpus::load(dir.path()).expect("it loads");
-    let options = Options { root_fs: std::env::temp_dir(), filter: None };
+    let options = Options { root_fs: std::env::temp_dir(), filters: Vec::new(), setting: Setting::Namespace };
     run(&corpus, &mut NoMkdir { speaks }, &options).expect("the run itself")
 }
 

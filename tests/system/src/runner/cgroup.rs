@@ -33,6 +33,22 @@ impl RunCgroup {
         Ok(Some(Self { dir }))
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Where a child of this name lies.
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A child of this name as a container's configuration writes it.
+    pub(super) fn oci_path(&self, name: &str) -> Result<String> {
+        let below = self.dir.strip_prefix(PLACES[0]).context("containers need a unified cgroup tree")?;
+        Ok(format!("/{}/{name}", below.display()))
+    }
+
     /// A child for one pass.
     pub(super) fn case(&self, name: &str) -> Result<CaseCgroup> {
         let dir = self.dir.join(name);

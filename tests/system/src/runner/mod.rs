@@ -5,19 +5,25 @@
 //!      -> the same afresh -> Enforcer::protect -> every access: verdict, errno and event as the case says
 //! ```
 //!
+//! The root is a directory in a mount namespace of its own, or an overlay in a container of runc: [`Setting`].
+//!
 //! Nothing outside the run's own directory, namespaces and cgroup is touched. It needs root.
 
 mod bpf;
 mod cgroup;
 mod compare;
+mod container;
 mod enforcer;
+mod home;
 mod kit;
 mod landlock;
+mod overlay;
 mod pass;
 mod process;
 mod report;
 mod root;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -26,12 +32,14 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::bpf::Bpf;
 pub use self::enforcer::{Enforcer, InProcess, ProtectError, Protection, SeenEvent, Target, Unprotected};
+pub use self::home::Setting;
 pub use self::landlock::Landlock;
 pub use self::process::Outcome;
 pub use self::report::{Counts, Note, Report};
 
 use self::cgroup::RunCgroup;
 use self::compare::Finding;
+use self::container::ensure_runc;
 use self::kit::Kit;
 use self::pass::{Pass, Place};
 use crate::corpus::{AccessCase, Behaviour, Case, Corpus};
@@ -41,8 +49,10 @@ use crate::corpus::{AccessCase, Behaviour, Case, Corpus};
 pub struct Options {
     /// A directory on the file system that the roots lie on; it must allow devices and programs.
     pub root_fs: PathBuf,
-    /// Only cases whose `file: name` holds this text.
-    pub filter: Option<String>,
+    /// Only cases whose `file: name` holds one of these texts; all where there is none.
+    pub filters: Vec<String>,
+    /// How workloads are made.
+    pub setting: Setting,
 }
 
 /// One run at a time in a process: a probe that one thread is writing could not be executed while another thread's
@@ -63,18 +73,31 @@ pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> R
     if cgroup.is_none() {
         report.without_cgroup = Some("no cgroup2 tree is mounted".to_owned());
     }
-    let place = Place { kit: &kit, cgroup: cgroup.as_ref() };
+    let setting = options.setting;
+    if setting == Setting::Runc {
+        ensure_runc()?;
+    }
+    let place = Place { kit: &kit, cgroup: cgroup.as_ref(), setting };
     for (number, (file, case)) in corpus.cases().enumerate() {
         let title = format!("{file}: {}", case.name);
-        if options.filter.as_ref().is_some_and(|text| !title.contains(text)) {
+        if !options.filters.is_empty() && !options.filters.iter().any(|text| title.contains(text)) {
             continue;
         }
         let policy_yaml = case.policy_yaml(&corpus.dir)?;
         let counts = report.files.entry(file.to_owned()).or_default();
         counts.cases += 1;
         counts.accesses += case.access.len();
-        let mut trial =
-            Trial { place: &place, case, title, policy_yaml, number, counts, failures: Vec::new(), unavailable: Vec::new() };
+        let mut trial = Trial {
+            place: &place,
+            case,
+            title,
+            policy_yaml,
+            number,
+            counts,
+            uids: &mut report.uids,
+            failures: Vec::new(),
+            unavailable: Vec::new(),
+        };
         if let Err(error) = trial.run(enforcer) {
             trial.counts.wrong += 1;
             trial.failures.push(Note {
@@ -100,6 +123,7 @@ struct Trial<'a> {
     policy_yaml: String,
     number: usize,
     counts: &'a mut Counts,
+    uids: &'a mut BTreeMap<u32, Counts>,
     failures: Vec<Note>,
     unavailable: Vec<Note>,
 }
@@ -117,7 +141,7 @@ impl Trial<'_> {
         let with = self.place.run(case, &self.policy_yaml, &format!("{}b", self.number), Some(enforcer))?;
         for (index, access) in case.access.iter().enumerate() {
             let Some(before) = without.get(index).context("an access is missing")? else {
-                self.counts.decide_only += 1;
+                self.add(access, |counts| &mut counts.decide_only);
                 continue;
             };
             let mut finding = compare::baseline(case, access, before);
@@ -151,16 +175,24 @@ impl Trial<'_> {
             message,
         };
         match finding {
-            Finding::Right => self.counts.right += 1,
-            Finding::Excluded => self.counts.excluded += 1,
+            Finding::Right => self.add(access, |counts| &mut counts.right),
+            Finding::Excluded => self.add(access, |counts| &mut counts.excluded),
             Finding::Unavailable(message) => {
-                self.counts.unavailable += 1;
                 self.unavailable.push(note(message));
+                self.add(access, |counts| &mut counts.unavailable);
             }
             Finding::Wrong(message) => {
-                self.counts.wrong += 1;
                 self.failures.push(note(message));
+                self.add(access, |counts| &mut counts.wrong);
             }
         }
+    }
+
+    /// Counts one access in its file and by the uid that acts.
+    fn add(&mut self, access: &AccessCase, count: impl Fn(&mut Counts) -> &mut usize) {
+        let by_uid = self.uids.entry(access.uid).or_default();
+        by_uid.accesses += 1;
+        *count(by_uid) += 1;
+        *count(self.counts) += 1;
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::cgroup::RunCgroup;
+use super::cgroup::{CaseCgroup, RunCgroup};
 use super::enforcer::{Enforcer, InProcess, ProtectError, SeenEvent, Target};
+use super::home::{Home, Setting};
 use super::kit::Kit;
 use super::process::{Outcome, Process, Start};
 use super::root::{Root, needs_network};
@@ -43,6 +45,8 @@ pub(super) struct Place<'a> {
     pub(super) kit: &'a Kit,
     /// The run's cgroup.
     pub(super) cgroup: Option<&'a RunCgroup>,
+    /// How workloads are made.
+    pub(super) setting: Setting,
 }
 
 impl Place<'_> {
@@ -55,14 +59,16 @@ impl Place<'_> {
         mut enforcer: Option<&mut dyn Enforcer>,
     ) -> Result<Pass> {
         // Entering a cgroup waits for the whole machine, and the pass without policy needs none.
-        let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup());
-        let cgroup = self.cgroup.filter(|_| by_cgroup).map(|c| c.case(name)).transpose()?;
-        let root = Root::build(self.kit, case, name)?;
+        let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup()) && self.setting == Setting::Namespace;
+        let made = self.cgroup.filter(|_| by_cgroup).map(|c| c.case(name)).transpose()?;
+        let root = Root::build(self.kit, case, name, self.setting, self.cgroup)?;
+        let home = root.home()?;
+        let cgroup = home.cgroup().or(made.as_ref().map(CaseCgroup::path));
         let clocks = enforcer.is_some() && !(case.tree.links.is_empty() && case.tree.late_links.is_empty());
         if clocks {
             thread::sleep(TICK);
         }
-        let actors = self.start(case, &root, cgroup.as_ref().map(super::cgroup::CaseCgroup::path))?;
+        let actors = self.start(case, home, cgroup)?;
         if clocks {
             thread::sleep(TICK);
         }
@@ -72,9 +78,9 @@ impl Place<'_> {
         if let Some(enforcer) = enforcer.as_deref_mut() {
             let tasks: Vec<(u32, String)> = actors.iter().map(|(s, p)| (p.pid(), s.program.clone())).collect();
             let target = Target {
-                cgroup: cgroup.as_ref().map(super::cgroup::CaseCgroup::path),
+                cgroup,
                 root: root.inside(),
-                namespaces: root.init()?.pid(),
+                namespaces: home.pid()?,
                 tasks: &tasks,
                 policy_yaml,
                 workload: &lower::workload(case),
@@ -114,7 +120,7 @@ impl Place<'_> {
     }
 
     /// Starts the acting probes and the tasks they act upon, and makes the sockets from before the policy.
-    fn start(&self, case: &Case, root: &Root<'_>, cgroup: Option<&std::path::Path>) -> Result<BTreeMap<Start, Process>> {
+    fn start(&self, case: &Case, home: &Home, cgroup: Option<&Path>) -> Result<BTreeMap<Start, Process>> {
         let network = needs_network(case);
         let stdio = case.workload.stdio.as_ref().map(|s| {
             let mode = match (s.readable, s.writable) {
@@ -128,7 +134,7 @@ impl Place<'_> {
         for (index, access) in case.access.iter().enumerate().filter(|(_, a)| a.decide_only.is_none()) {
             for start in std::iter::once(start_of(access)).chain(target_of(access)) {
                 if let Entry::Vacant(place) = actors.entry(start) {
-                    let process = Process::act(&self.kit.probe, root.init()?, cgroup, place.key(), network, stdio)?;
+                    let process = home.start(&self.kit.probe, cgroup, place.key(), network, stdio)?;
                     place.insert(process);
                 }
             }
@@ -170,7 +176,7 @@ fn command(index: usize, access: &AccessCase, actors: &BTreeMap<Start, Process>)
     let mut words = vec![index.to_string(), access.op.name()];
     let mut word = |key: &str, value: &str| words.push(format!("{key}={}", escape(value)));
     let pid = match target_of(access) {
-        Some(target) => actors.get(&target).context("no target")?.pid().to_string(),
+        Some(target) => actors.get(&target).context("no target")?.pid_inside().to_string(),
         None => String::new(),
     };
     if let Some(path) = &access.path {

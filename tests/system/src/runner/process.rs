@@ -28,12 +28,18 @@ pub enum Outcome {
     Died,
 }
 
-/// A child that talks over one socket, message by message; it ends when the socket closes.
+/// A process that talks over one socket, message by message; it ends when the socket closes.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    /// `None` for a process of a container, which ends with the container at the latest.
+    child: Option<Child>,
+    pid: u32,
+    pid_inside: u32,
     socket: Option<OwnedFd>,
 }
+
+/// A file that an acting probe gets as descriptor 2: its path in the root, and `r`, `w` or `rw`.
+pub(super) type Stdio2<'a> = Option<(&'a str, &'static str)>;
 
 /// How an acting probe is started.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +59,7 @@ pub(super) struct Start {
 impl Process {
     /// Starts a program with descriptors 0 and 1 on a socket.
     pub(super) fn spawn(program: &Path, arguments: &[String]) -> Result<Self> {
-        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .context("socketpair")?;
+        let (ours, theirs) = sockets()?;
         let second = theirs.try_clone().context("dup")?;
         let child = Command::new(program)
             .args(arguments)
@@ -64,7 +69,13 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { child, socket: Some(ours) })
+        let pid = child.id();
+        Ok(Self { child: Some(child), pid, pid_inside: pid, socket: Some(ours) })
+    }
+
+    /// A process that somebody else started with the other end of `socket`; its number on this machine is not known yet.
+    pub(super) fn of_container(socket: OwnedFd, pid_inside: u32) -> Self {
+        Self { child: None, pid: 0, pid_inside, socket: Some(socket) }
     }
 
     /// Starts an acting probe in the namespaces of `init` and, where there is one, in a cgroup.
@@ -74,24 +85,32 @@ impl Process {
         cgroup: Option<&Path>,
         start: &Start,
         network: bool,
-        stdio: Option<(&str, &str)>,
+        stdio: Stdio2<'_>,
     ) -> Result<Self> {
         let process = Self::spawn(probe, &["act".to_owned(), init.pid().to_string()])?;
         if let Some(cgroup) = cgroup {
             // Before it becomes the acting program, so that its exec already happens inside.
             fs::write(cgroup.join("cgroup.procs"), process.pid().to_string()).context("cannot enter the cgroup")?;
         }
-        let (file, mode) = stdio.unwrap_or(("-", "-"));
-        let Start { program: _, started_as, uid, tty } = start;
-        ensure!(!started_as.contains(' ') && !file.contains(' '), "a space in {started_as:?} or {file:?}");
-        process.send(&format!("start {started_as} {uid} {} {} {file} {mode}", u8::from(*tty), u8::from(network)), None)?;
-        process.expect_ready().with_context(|| format!("cannot start the acting program {started_as}"))?;
+        process.send(&start.command(network, stdio)?, &[])?;
+        process.expect_ready().with_context(|| format!("cannot start the acting program {}", start.started_as))?;
         Ok(process)
+    }
+
+    /// The same process, now that its number is known.
+    pub(super) fn with_pid(mut self, pid: u32) -> Self {
+        self.pid = pid;
+        self
     }
 
     /// Its process number.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// The same in its own pid namespace.
+    pub(super) fn pid_inside(&self) -> u32 {
+        self.pid_inside
     }
 
     /// Waits for the word that it has started.
@@ -103,14 +122,13 @@ impl Process {
         }
     }
 
-    /// Sends one command, with a descriptor where it needs one.
-    pub(super) fn send(&self, text: &str, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    /// Sends one command, with up to two descriptors where it needs them.
+    pub(super) fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let Some(socket) = &self.socket else { bail!("the socket is closed") };
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = descriptor.map(|d| [d]);
-        if let Some(descriptors) = &descriptors {
-            ensure!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "no room for a descriptor");
+        if !descriptors.is_empty() {
+            ensure!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "no room for the descriptors");
         }
         rustix::net::sendmsg(socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)
             .with_context(|| format!("cannot send {text:?}"))?;
@@ -120,7 +138,7 @@ impl Process {
     /// Has one operation performed. An end of the probe is an outcome, not an error.
     pub(super) fn perform(&self, command: &str, descriptor: Option<BorrowedFd<'_>>) -> Result<Outcome> {
         let index = command.split(' ').next().unwrap_or_default();
-        if self.send(command, descriptor).is_err() {
+        if self.send(command, descriptor.as_slice()).is_err() {
             return Ok(Outcome::Died);
         }
         let Some(answer) = self.receive()? else { return Ok(Outcome::Died) };
@@ -135,7 +153,8 @@ impl Process {
         })
     }
 
-    fn receive(&self) -> Result<Option<String>> {
+    /// The next message; `None` where the process has ended.
+    pub(super) fn receive(&self) -> Result<Option<String>> {
         let Some(socket) = &self.socket else { bail!("the socket is closed") };
         let patience = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
         let mut ready = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
@@ -155,7 +174,26 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.socket = None;
         // It ends by itself when its socket closes; one that a protection stops from that is killed.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Two connected sockets, ours and that of a process.
+pub(super) fn sockets() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("socketpair")
+}
+
+// === impl Start ===
+
+impl Start {
+    /// The command that makes a launcher become this.
+    pub(super) fn command(&self, network: bool, stdio: Stdio2<'_>) -> Result<String> {
+        let Self { program: _, started_as, uid, tty } = self;
+        let (file, mode) = stdio.unwrap_or(("-", "-"));
+        ensure!(!started_as.contains(' ') && !file.contains(' '), "a space in {started_as:?} or {file:?}");
+        Ok(format!("start {started_as} {uid} {} {} {file} {mode}", u8::from(*tty), u8::from(network)))
     }
 }

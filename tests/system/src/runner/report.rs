@@ -33,6 +33,8 @@ pub struct Report {
     pub without_cgroup: Option<String>,
     /// Counts by file.
     pub files: BTreeMap<String, Counts>,
+    /// Counts by the uid that acts; cases are not counted here, for many have several.
+    pub uids: BTreeMap<u32, Counts>,
     /// What went wrong.
     pub failures: Vec<Note>,
     /// What this kernel could not do.
@@ -94,6 +96,14 @@ impl fmt::Display for Report {
                 f,
                 "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>11} {:>11} {:>5}",
                 c.cases, c.accesses, c.right, c.excluded, c.unavailable, c.decide_only, c.wrong
+            )?;
+        }
+        for (uid, c) in &self.uids {
+            let name = format!("uid {uid}");
+            writeln!(
+                f,
+                "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>11} {:>11} {:>5}",
+                "", c.accesses, c.right, c.excluded, c.unavailable, c.decide_only, c.wrong
             )?;
         }
         if let Some(why) = &self.without_cgroup {

@@ -1,4 +1,4 @@
-//! The root of one pass of one case: a small directory that becomes the root of a mount namespace.
+//! The root of one pass of one case: a small directory, or an overlay of two, that becomes the root of a mount namespace.
 //!
 //! Everything a call needs is made here from outside: the acting programs never prepare anything, because under a
 //! policy that would be judged too. [`Root::prepare`] restores what an earlier access changed.
@@ -14,7 +14,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
+use super::cgroup::RunCgroup;
+use super::container::{Container, Image};
+use super::home::{Home, Setting};
 use super::kit::Kit;
+use super::overlay::Overlay;
 use super::process::Process;
 use crate::corpus::{AccessCase, Case};
 use crate::lower::CAPABILITY_FILE;
@@ -35,10 +39,12 @@ pub(super) struct Root<'a> {
     kit: &'a Kit,
     case: &'a Case,
     tree: TreeTable,
+    /// What is removed at the end.
     dir: PathBuf,
-    /// The root as the workload sees it, mounts included.
+    /// The root as the workload sees it, mounts included; before it has a home, the directory that becomes it.
     inside: PathBuf,
-    init: Option<Process>,
+    home: Option<Home>,
+    overlay: Option<Overlay>,
     listeners: RefCell<BTreeMap<PathBuf, Listener>>,
 }
 
@@ -61,32 +67,45 @@ enum Kind {
 }
 
 impl<'a> Root<'a> {
-    /// Builds the directory, makes it the root of a mount namespace and fills it.
-    pub(super) fn build(kit: &'a Kit, case: &'a Case, name: &str) -> Result<Self> {
+    /// Builds the directory, makes it the root of a mount namespace and fills it. An overlay is filled before, as an
+    /// image is, so that the programs lie in its lower layer.
+    pub(super) fn build(kit: &'a Kit, case: &'a Case, name: &str, setting: Setting, cgroup: Option<&RunCgroup>) -> Result<Self> {
         let dir = kit.dir.join(name);
-        for sub in ["proc", "dev/pts", "sys", "t", "tmp"] {
-            fs::create_dir_all(dir.join(sub)).context("cannot make the root")?;
+        let overlay = match setting {
+            Setting::Namespace => None,
+            Setting::Runc => Some(Overlay::new(&dir)?),
+        };
+        let ground = overlay.as_ref().map_or(dir.as_path(), Overlay::lower).to_owned();
+        skeleton(&ground)?;
+        let mut root = Self {
+            kit,
+            case,
+            tree: TreeTable::new(case),
+            dir,
+            inside: ground,
+            home: None,
+            overlay,
+            listeners: RefCell::default(),
+        };
+        // What is under a mount of the case cannot lie in a layer.
+        let layered = root.overlay.is_some() && case.tree.mounts.is_empty();
+        if layered {
+            root.fill()?;
+            // A socket is bound where it is connected to: not in the layer.
+            let unbound = |a: &&AccessCase| !matches!(a.op, Op::UnixConnect | Op::UnixSendto);
+            root.prepare_all(case.access.iter().rev().filter(unbound))?;
         }
-        for sub in ["", "t", "tmp", "dev"] {
-            fs::set_permissions(dir.join(sub), Permissions::from_mode(0o777))?;
+        root.enter(name, cgroup)?;
+        if !layered {
+            root.fill()?;
         }
-        for (device, major, minor) in DEVICES {
-            node(&dir.join(device), FileType::CharacterDevice, major, minor)?;
-        }
-        symlink("pts/ptmx", dir.join("dev/ptmx")).context("dev/ptmx")?;
-        let mut root =
-            Self { kit, case, tree: TreeTable::new(case), inside: dir.clone(), dir, init: None, listeners: RefCell::default() };
-        root.enter()?;
-        root.fill()?;
-        for access in case.access.iter().rev() {
-            root.prepare(access).with_context(|| format!("cannot prepare {:?} {}", access.op, access.object()))?;
-        }
+        root.prepare_all(case.access.iter().rev())?;
         Ok(root)
     }
 
-    /// The process that holds the namespaces.
-    pub(super) fn init(&self) -> Result<&Process> {
-        self.init.as_ref().context("no namespaces")
+    /// What holds the namespaces.
+    pub(super) fn home(&self) -> Result<&Home> {
+        self.home.as_ref().context("no namespaces")
     }
 
     /// The root through procfs.
@@ -94,22 +113,51 @@ impl<'a> Root<'a> {
         &self.inside
     }
 
-    fn enter(&mut self) -> Result<()> {
+    fn prepare_all<'b>(&self, accesses: impl Iterator<Item = &'b AccessCase>) -> Result<()> {
+        for access in accesses {
+            self.prepare(access).with_context(|| format!("cannot prepare {:?} {}", access.op, access.object()))?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &str, cgroup: Option<&RunCgroup>) -> Result<()> {
         let case = self.case;
-        let mut arguments = vec!["init".to_owned(), path_text(&self.dir)?];
-        arguments.push(if needs_network(case) { "n" } else { "-" }.to_owned());
+        let at = match &mut self.overlay {
+            Some(overlay) => overlay.mount()?.to_owned(),
+            None => self.dir.clone(),
+        };
         for mount in &case.tree.mounts {
             for dir in std::iter::once(&mount.at).chain(&mount.from) {
-                self.directory(&self.dir.join(&dir[1..]))?;
+                self.directory(&at.join(&dir[1..]))?;
             }
+        }
+        let home = if self.overlay.is_some() {
+            let image = Image {
+                dir: &self.dir,
+                probe: &self.kit.probe,
+                root: &at,
+                mounts: &case.tree.mounts,
+                network: needs_network(case),
+            };
+            Home::Container(Container::run(&image, cgroup.context("containers need a cgroup2 tree")?, name)?)
+        } else {
+            Home::Namespace(self.namespace(&at)?)
+        };
+        self.inside = PathBuf::from(format!("/proc/{}/root", home.pid()?));
+        self.home = Some(home);
+        Ok(())
+    }
+
+    fn namespace(&self, at: &Path) -> Result<Process> {
+        let mut arguments = vec!["init".to_owned(), path_text(at)?];
+        arguments.push(if needs_network(self.case) { "n" } else { "-" }.to_owned());
+        for mount in &self.case.tree.mounts {
             arguments.extend([mount.at.clone(), mount.from.clone().unwrap_or_else(|| "-".to_owned())]);
             arguments.push(u8::from(mount.read_only).to_string());
         }
         let init = Process::spawn(&self.kit.probe, &arguments)?;
         init.expect_ready().context("cannot make the mount namespace")?;
-        self.inside = PathBuf::from(format!("/proc/{}/root", init.pid()));
-        self.init = Some(init);
-        Ok(())
+        Ok(init)
     }
 
     /// What the case itself describes.
@@ -400,11 +448,26 @@ impl<'a> Root<'a> {
 impl Drop for Root<'_> {
     fn drop(&mut self) {
         self.listeners.borrow_mut().clear();
-        self.init = None;
+        self.home = None;
+        self.overlay = None;
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("cannot remove {}: {error}", self.dir.display());
         }
     }
+}
+
+/// What every root has.
+fn skeleton(dir: &Path) -> Result<()> {
+    for sub in ["proc", "dev/pts", "sys", "t", "tmp"] {
+        fs::create_dir_all(dir.join(sub)).context("cannot make the root")?;
+    }
+    for sub in ["", "t", "tmp", "dev"] {
+        fs::set_permissions(dir.join(sub), Permissions::from_mode(0o777))?;
+    }
+    for (device, major, minor) in DEVICES {
+        node(&dir.join(device), FileType::CharacterDevice, major, minor)?;
+    }
+    symlink("pts/ptmx", dir.join("dev/ptmx")).context("dev/ptmx")
 }
 
 /// Whether a case acts in a network namespace of its own.
