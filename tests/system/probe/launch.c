@@ -10,7 +10,8 @@
  *					descriptor 3: becomes, in a child each, what it is told to "start"; a command
  *					brings the child's socket and the runner's mount namespace by SCM_RIGHTS and is
  *					answered by the child's process number.
- *	deepen DIR			makes a chain of directories under DIR that is too long for a path.
+ *	deepen DIR [TEXT]		makes a chain of directories under DIR that is too long for a path, at its end
+ *					an executable file "f" of this text, or a copy of this program.
  */
 #include "sys.h"
 
@@ -257,7 +258,7 @@ int launch_contain(void)
 	}
 }
 
-int launch_deepen(char **argv)
+int launch_deepen(int argc, char **argv)
 {
 	char name[201];
 
@@ -274,6 +275,8 @@ int launch_deepen(char **argv)
 	long n;
 
 	TRY("f", fd);
+	if (argc > 3)
+		return SYS3(__NR_write, fd, argv[3], length(argv[3])) < 0;
 	while ((n = SYS3(__NR_read, FD_IMAGE, text, sizeof(text))) > 0)
 		SYS3(__NR_write, fd, text, n);
 	return n < 0;

@@ -394,8 +394,8 @@ __attribute__((used, noreturn)) void probe_main(long *stack)
 		leave(launch_contain());
 	if (argc == 3 && equal(argv[1], "act"))
 		leave(launch_act(argv));
-	if (argc == 3 && equal(argv[1], "deepen"))
-		leave(launch_deepen(argv));
+	if (argc >= 3 && equal(argv[1], "deepen"))
+		leave(launch_deepen(argc, argv));
 	leave(2);
 }
 

@@ -195,6 +195,9 @@ pub struct TreeCase {
     pub files: BTreeMap<String, String>,
     /// Executable text files, beginning with `#!`.
     pub scripts: BTreeMap<String, String>,
+    /// What `deep_exec` executes at the end of its chain of directories, by the directory: text that begins with `#!`;
+    /// a program where it is not here.
+    pub deep_scripts: BTreeMap<String, String>,
     /// Programs (copies of the probe).
     pub programs: Vec<String>,
     /// Dynamically linked programs; their ELF interpreter is `/lib/ld-probe.so.1`.

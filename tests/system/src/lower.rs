@@ -132,7 +132,7 @@ impl Lowering<'_> {
         let path = a.object();
         Ok(match a.op {
             op if op.is_unmediated() => Vec::new(),
-            Op::Exec => self.exec()?,
+            Op::Exec => self.stages(path, self.object(path)?)?,
             Op::MapExec | Op::MprotectExec => {
                 let object = self.object(path)?;
                 vec![self.read(path)?, Operation::MapExec { object, owner: a.owner.or(self.owner(path)) }]
@@ -178,13 +178,7 @@ impl Lowering<'_> {
             Op::UnixSendto => vec![unix(SOCK_DGRAM), self.write(path)?],
             Op::DeepRead => vec![self.file(FileMode::Read, Object::Unresolvable, path)],
             Op::DeepWrite => vec![self.file(FileMode::Write, Object::Unresolvable, path)],
-            Op::DeepExec => vec![Operation::Exec {
-                object: Object::Unresolvable,
-                owner: Some(0),
-                scripts: Vec::new(),
-                invoked_as: vec![b"f".to_vec()],
-                arguments: Some(self.arguments("f")),
-            }],
+            Op::DeepExec => self.stages(DEEP_FILE, Object::Unresolvable)?,
             Op::Socket | Op::Connect | Op::Sendto | Op::Bind | Op::Listen | Op::Accept => {
                 vec![Operation::Socket { socket: self.socket()? }]
             }
@@ -219,10 +213,10 @@ impl Lowering<'_> {
         })
     }
 
-    /// Each stage of an exec: the script, then each interpreter.
-    fn exec(&self) -> Result<Vec<Operation>> {
+    /// Each stage of an exec: the script, then each interpreter. `first` is the name that is executed, `object` what it
+    /// means.
+    fn stages(&self, first: &str, mut object: Object) -> Result<Vec<Operation>> {
         let a = self.access;
-        let first = a.object();
         let argv0 = a.argv0.as_deref().unwrap_or(first);
         let mut stages = Vec::new();
         let mut scripts = Vec::new();
@@ -230,15 +224,21 @@ impl Lowering<'_> {
         let mut arguments = self.arguments(argv0);
         let mut invoked_as = names(first, argv0);
         loop {
-            let object = self.resolve(&name)?;
             stages.push(Operation::Exec {
-                object: Object::Path(object.clone().into_bytes()),
+                object: object.clone(),
                 owner: if stages.is_empty() { a.owner.or(self.owner(&name)) } else { self.owner(&name) },
                 scripts: scripts.clone(),
                 invoked_as,
                 arguments: Some(arguments.clone()),
             });
-            let Some(text) = self.case.tree.scripts.get(&object) else { return Ok(stages) };
+            let (text, script) = match object {
+                Object::Path(path) => {
+                    (self.case.tree.scripts.get(&String::from_utf8_lossy(&path).into_owned()), Program::Path(path))
+                }
+                Object::Unresolvable => (self.case.tree.deep_scripts.get(a.object()), Program::Unknown),
+                Object::Memfd(name) => (None, Program::Memfd(name)),
+            };
+            let Some(text) = text else { return Ok(stages) };
             if stages.len() > INTERPRETER_LIMIT {
                 bail!("{first:?} has interpreters without end");
             }
@@ -253,9 +253,10 @@ impl Lowering<'_> {
             next.push(name.as_bytes().to_vec());
             next.extend(arguments.into_iter().skip(1));
             arguments = next;
-            scripts.push(Program::Path(object.into_bytes()));
+            scripts.push(script);
             invoked_as = names(interpreter, interpreter);
             name = interpreter.to_owned();
+            object = self.object(&name)?;
         }
     }
 
@@ -338,6 +339,8 @@ impl Lowering<'_> {
 /// The file that the capability calls with a file use.
 pub(crate) const CAPABILITY_FILE: &str = "/t/capability";
 
+/// What `deep_exec` executes, as it names it (probe/launch.c makes it).
+const DEEP_FILE: &str = "f";
 /// `CAP_SYS_ADMIN`.
 const SYS_ADMIN: u8 = 21;
 const SOCK_STREAM: i32 = 1;

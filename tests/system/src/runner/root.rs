@@ -87,8 +87,9 @@ impl<'a> Root<'a> {
             overlay,
             listeners: RefCell::default(),
         };
-        // What is under a mount of the case cannot lie in a layer.
-        let layered = root.overlay.is_some() && case.tree.mounts.is_empty();
+        // What is under a mount of the case cannot lie in a layer, and an overlay renames no directory of its lower one.
+        let renames = case.access.iter().any(|a| matches!(a.op, Op::RenameDir | Op::ExchangeDir));
+        let layered = root.overlay.is_some() && case.tree.mounts.is_empty() && !renames;
         if layered {
             root.fill()?;
             // A socket is bound where it is connected to: not in the layer.
@@ -393,7 +394,12 @@ impl<'a> Root<'a> {
             return Ok(());
         }
         self.directory(&at)?;
-        let status = Command::new(&self.kit.probe).arg("deepen").arg(&at).status().context("cannot start the probe")?;
+        let status = Command::new(&self.kit.probe)
+            .arg("deepen")
+            .arg(&at)
+            .args(self.case.tree.deep_scripts.get(path))
+            .status()
+            .context("cannot start the probe")?;
         ensure!(status.success(), "cannot make a deep directory");
         Ok(())
     }
