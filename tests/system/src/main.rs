@@ -1,6 +1,7 @@
 //! `corpus-run`: the corpus on a machine without cargo.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,12 +22,15 @@ struct Arguments {
     /// A directory on the file system that the roots lie on.
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     root_fs: PathBuf,
-    /// How the workloads are made; runc has its roots on overlays below --root-fs.
+    /// How the workloads are made; overlays lie below --root-fs.
     #[arg(long, value_enum, default_value_t = Setting::Namespace)]
     setting: Setting,
     /// Only cases whose "file: name" holds this text (or that of another --filter).
     #[arg(long = "filter", value_name = "TEXT")]
     filters: Vec<String>,
+    /// Of the other cases every Nth.
+    #[arg(long, value_name = "N")]
+    every: Option<NonZeroUsize>,
     /// Write the summary as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -44,14 +48,14 @@ enum Backend {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { backend, corpus, root_fs, setting, filters, json } = Arguments::parse();
+    let Arguments { backend, corpus, root_fs, setting, filters, every, json } = Arguments::parse();
     let corpus = Corpus::load(&corpus)?;
     let mut enforcer: Box<dyn Enforcer> = match backend {
         Backend::None => Box::new(Unprotected),
         Backend::Bpf => Box::new(Bpf::new()?),
         Backend::Landlock => Box::new(Landlock::new()?),
     };
-    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filters, setting })?;
+    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filters, every, setting })?;
     println!("{report}");
     if let Some(path) = json {
         fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;

@@ -33,7 +33,7 @@ fn the_corpus_holds_under_landlock_but_for_what_is_declared() {
         }
     };
     let corpus = Corpus::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/decisions")).expect("the corpus loads");
-    let options = Options { root_fs: std::env::temp_dir(), filters: Vec::new(), setting: Setting::Namespace };
+    let options = Options { root_fs: std::env::temp_dir(), filters: Vec::new(), every: None, setting: Setting::Namespace };
     let report = run(&corpus, &mut enforcer, &options).expect("the run itself");
     println!("{report}");
     assert!(report.is_right(), "{report}");

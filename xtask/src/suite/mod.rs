@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! test: fmt -> clippy -> cargo test (unit, properties, oracle, corpus by decide(), native) -> guest binaries -> VM:
-//!       corpus under BPF-LSM on ext4 and on overlayfs, `run` scenarios, nginx
+//!       corpus under BPF-LSM on ext4 and in containers of runc on overlayfs, `run` scenarios, nginx
 //! demo: nginx under its policy with the best back end here; where that is not BPF-LSM, in the VM as well
 //! ```
 

@@ -13,6 +13,8 @@ pub enum Setting {
     /// A mount namespace whose root is a directory.
     #[default]
     Namespace,
+    /// The same with an overlay.
+    Overlay,
     /// A container of runc whose root is an overlay.
     Runc,
 }
@@ -23,6 +25,20 @@ pub(super) enum Home {
     Namespace(Process),
     /// A container.
     Container(Container),
+}
+
+// === impl Setting ===
+
+impl Setting {
+    /// How the pass without policy is made. It proves the calls and the trees, which are the same on the overlay alone,
+    /// and a container is dear; under policy each denial has to come with its event, so that none of runc's own doing
+    /// can pass for one.
+    pub(super) fn without_policy(self) -> Self {
+        match self {
+            Self::Runc => Self::Overlay,
+            Self::Namespace | Self::Overlay => self,
+        }
+    }
 }
 
 // === impl Home ===

@@ -24,6 +24,7 @@ mod report;
 mod root;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -49,10 +50,21 @@ use crate::corpus::{AccessCase, Behaviour, Case, Corpus};
 pub struct Options {
     /// A directory on the file system that the roots lie on; it must allow devices and programs.
     pub root_fs: PathBuf,
-    /// Only cases whose `file: name` holds one of these texts; all where there is none.
+    /// Cases whose `file: name` holds one of these texts; all where neither this nor `every` is given.
     pub filters: Vec<String>,
+    /// Of the other cases every one whose number this divides, counted from 0 over the whole corpus: a sample of all
+    /// files, the same each time.
+    pub every: Option<NonZeroUsize>,
     /// How workloads are made.
     pub setting: Setting,
+}
+
+impl Options {
+    fn select(&self, number: usize, title: &str) -> bool {
+        let Self { root_fs: _, filters, every, setting: _ } = self;
+        let sampled = every.map_or(filters.is_empty(), |every| number.is_multiple_of(every.get()));
+        sampled || filters.iter().any(|text| title.contains(text))
+    }
 }
 
 /// One run at a time in a process: a probe that one thread is writing could not be executed while another thread's
@@ -80,7 +92,7 @@ pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> R
     let place = Place { kit: &kit, cgroup: cgroup.as_ref(), setting };
     for (number, (file, case)) in corpus.cases().enumerate() {
         let title = format!("{file}: {}", case.name);
-        if !options.filters.is_empty() && !options.filters.iter().any(|text| title.contains(text)) {
+        if !options.select(number, &title) {
             continue;
         }
         let policy_yaml = case.policy_yaml(&corpus.dir)?;
@@ -194,5 +206,28 @@ impl Trial<'_> {
         by_uid.accesses += 1;
         *count(by_uid) += 1;
         *count(self.counts) += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_what_the_filters_hold_and_every_nth_of_the_rest() {
+        let titles = ["exec: a", "exec: b", "files: a", "files: b", "map_exec: a"];
+        let selected = |filters: &[&str], every: usize| {
+            let options = Options {
+                root_fs: PathBuf::new(),
+                filters: filters.iter().map(|text| (*text).to_owned()).collect(),
+                every: NonZeroUsize::new(every),
+                setting: Setting::Namespace,
+            };
+            (0..titles.len()).filter(|n| options.select(*n, titles[*n])).collect::<Vec<_>>()
+        };
+        assert_eq!(selected(&[], 0), [0, 1, 2, 3, 4]);
+        assert_eq!(selected(&["files: ", "map_exec: "], 0), [2, 3, 4]);
+        assert_eq!(selected(&[], 3), [0, 3]);
+        assert_eq!(selected(&["exec: b"], 4), [0, 1, 4]);
     }
 }

@@ -59,9 +59,10 @@ impl Place<'_> {
         mut enforcer: Option<&mut dyn Enforcer>,
     ) -> Result<Pass> {
         // Entering a cgroup waits for the whole machine, and the pass without policy needs none.
-        let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup()) && self.setting == Setting::Namespace;
+        let setting = if enforcer.is_some() { self.setting } else { self.setting.without_policy() };
+        let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup()) && setting != Setting::Runc;
         let made = self.cgroup.filter(|_| by_cgroup).map(|c| c.case(name)).transpose()?;
-        let root = Root::build(self.kit, case, name, self.setting, self.cgroup)?;
+        let root = Root::build(self.kit, case, name, setting, self.cgroup)?;
         let home = root.home()?;
         let cgroup = home.cgroup().or(made.as_ref().map(CaseCgroup::path));
         let clocks = enforcer.is_some() && !(case.tree.links.is_empty() && case.tree.late_links.is_empty());

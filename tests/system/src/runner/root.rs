@@ -73,7 +73,7 @@ impl<'a> Root<'a> {
         let dir = kit.dir.join(name);
         let overlay = match setting {
             Setting::Namespace => None,
-            Setting::Runc => Some(Overlay::new(&dir)?),
+            Setting::Overlay | Setting::Runc => Some(Overlay::new(&dir)?),
         };
         let ground = overlay.as_ref().map_or(dir.as_path(), Overlay::lower).to_owned();
         skeleton(&ground)?;
@@ -96,7 +96,7 @@ impl<'a> Root<'a> {
             let unbound = |a: &&AccessCase| !matches!(a.op, Op::UnixConnect | Op::UnixSendto);
             root.prepare_all(case.access.iter().rev().filter(unbound))?;
         }
-        root.enter(name, cgroup)?;
+        root.enter(name, setting, cgroup)?;
         if !layered {
             root.fill()?;
         }
@@ -121,7 +121,7 @@ impl<'a> Root<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, name: &str, cgroup: Option<&RunCgroup>) -> Result<()> {
+    fn enter(&mut self, name: &str, setting: Setting, cgroup: Option<&RunCgroup>) -> Result<()> {
         let case = self.case;
         let at = match &mut self.overlay {
             Some(overlay) => overlay.mount()?.to_owned(),
@@ -132,7 +132,7 @@ impl<'a> Root<'a> {
                 self.directory(&at.join(&dir[1..]))?;
             }
         }
-        let home = if self.overlay.is_some() {
+        let home = if setting == Setting::Runc {
             let image = Image {
                 dir: &self.dir,
                 probe: &self.kit.probe,
