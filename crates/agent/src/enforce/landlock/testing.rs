@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::num::NonZeroU32;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -135,7 +136,9 @@ pub(super) fn run_plan(plan: &Plan, user: Option<u32>, steps: &[&[&str]]) -> Vec
     plan.write_to(fs::File::create(&handed).unwrap()).unwrap();
     let text: Vec<String> = steps.iter().map(|step| step.join("\t")).collect();
     let own = module_path!().split_once("::").unwrap().1;
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    // By its descriptor: the checkout may lie below a directory that the user may not enter, as /root is.
+    let own_binary = fs::File::open("/proc/self/exe").unwrap();
+    let mut command = Command::new(format!("/proc/self/fd/{}", own_binary.as_raw_fd()));
     command
         .args([&format!("{own}::stub"), "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(PLAN, &handed)
