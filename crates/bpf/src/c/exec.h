@@ -158,6 +158,36 @@ int BPF_PROG(pal_exec_commit, struct linux_binprm *bprm)
 }
 
 /*
+ * The path under which a layer's file was opened through its overlay, as addresses for path_again(). From 6.7 an
+ * overlay's mappings have the layer's file, whose own path lies outside the workload's mounts; before, that file has
+ * the overlay's path. False: the file's own path is the one.
+ */
+static __always_inline bool opened_as(struct file *file, struct pal_scratch *s)
+{
+	struct backing_file___user *backing = (void *)file;
+
+	if (!bpf_core_field_exists(backing->user_path))
+		return false;
+	/* The bit has moved once, and its old place got another meaning; a backing file is never counted either. */
+	if (!(file->f_mode & FMODE_BACKING) || !(file->f_mode & FMODE_NOACCOUNT))
+		return false;
+	s->start_dentry = 0;
+	s->start_mount = 0;
+	bpf_core_read(&s->start_dentry, sizeof(s->start_dentry), &backing->user_path.dentry);
+	bpf_core_read(&s->start_mount, sizeof(s->start_mount), &backing->user_path.mnt);
+	return true;
+}
+
+/* is_program_of() for the inode of a dentry that is an address only. */
+static __always_inline bool is_program_at(const struct pal_task *task, u64 dentry)
+{
+	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
+
+	return task->exe_inode == BPF_CORE_READ(inode, i_ino) && task->exe_birth == BPF_CORE_READ(inode, i_generation) &&
+	       task->exe_dev == BPF_CORE_READ(inode, i_sb, s_dev);
+}
+
+/*
  * Mapping a file executable. Denied only by rules that name the file itself (operation 1); all process rules count
  * (operation 0) while the program is a dynamic loader, which would else run any file for its caller.
  */
@@ -167,6 +197,7 @@ static __always_inline int map_exec(struct file *file)
 	struct pal_task *task;
 	struct inode *inode;
 	struct access a;
+	bool behind, own;
 	int refused;
 
 	/* The kernel maps the program and its ELF interpreter: decided by the exec. */
@@ -179,12 +210,16 @@ static __always_inline int map_exec(struct file *file)
 	refused = 0;
 	/* An overlay maps the file of its layer under the overlay's own path: the program is the inode behind either. */
 	inode = file->f_path.dentry->d_inode;
-	if (!is_program_of(task, file->f_inode) && !(inode && is_program_of(task, inode))) {
+	behind = opened_as(file, a.s);
+	own = is_program_of(task, file->f_inode) || (inode && is_program_of(task, inode)) ||
+	      (behind && is_program_at(task, a.s->start_dentry));
+	if (!own) {
 		bool loader = task->flags & PAL_TASK_LOADER;
 
 		a.s->operations = loader ? PROCESS_EXEC : PROCESS_MAP;
 		access_owner(&a, file->f_inode, file->f_path.mnt);
-		a.s->status = path_of(a.s, a.index, task, file->f_path.dentry, file->f_path.mnt);
+		a.s->status = behind ? path_again(a.index) :
+				       path_of(a.s, a.index, task, file->f_path.dentry, file->f_path.mnt);
 		if (a.s->status == PATH_INTERNAL && loader)
 			a.s->status = path_memfd(a.index);
 		if (a.s->status != PATH_INTERNAL)

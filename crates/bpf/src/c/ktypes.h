@@ -85,6 +85,7 @@ enum {
 	FMODE_READ = 1,
 	FMODE_WRITE = 2,
 	FMODE_EXEC = 0x20,		/* in f_flags; open(2) cannot set it */
+	FMODE_BACKING = 0x3000000,	/* the head of a backing_file: bit 25 from 6.5, later bit 24; see opened_as() */
 	FMODE_NOACCOUNT = 0x20000000,	/* believed only together with a second sign, see file.h */
 	ATTR_SIZE = 1 << 3,
 	ATTR_ATIME = 1 << 4,
@@ -190,6 +191,11 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	unsigned int f_mode;
+};
+
+/* From 6.7: what a layer's file was opened as. */
+struct backing_file___user {
+	struct path user_path;
 };
 
 struct nsproxy {
