@@ -2,7 +2,7 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, landlock (which guest runs which:
+#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock (which guest runs which:
 #                        xtask/src/suite/test.rs)
 #
 # One line for each part, the figures in between; the last line counts the parts.
@@ -61,6 +61,8 @@ for group; do
 	# A container costs most of a second under emulation: what layers and layouts are about, and a sample of the rest.
 	containers) containers --filter "map_exec: " --filter "links: " --filter "layouts: " --every 5 ;;
 	containers-whole) containers ;;
+	# From Linux 6.7 a mapping of an overlay's file is one of the layer's.
+	mappings) part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: " ;;
 	landlock) part "Landlock's denials are shown" bash landlock.sh /payload/palisade ;;
 	*)
 		echo "suite.sh: no group $group" >&2

@@ -32,7 +32,7 @@ const GUESTS: [&[Guest]; 2] = [
     &[
         Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "" },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
-        Guest { name: "landlock", groups: &["landlock"], kernel: "newest", append: "audit=1" },
+        Guest { name: "newest", groups: &["landlock", "mappings"], kernel: "newest", append: "audit=1" },
     ],
 ];
 /// The group of a sample of the corpus in containers.
