@@ -136,7 +136,10 @@ impl Worker {
 
     /// What is missing, as well as it can be said: exactly where the kernel told how many denials the domain had.
     fn count(&mut self) {
-        let Domain { number: _, told, all } = self.domain;
+        let Domain { number, told, all } = self.domain;
+        if number.is_some() && all.is_none() {
+            self.say("the kernel did not tell how many denials there were: some may be missing".to_owned());
+        }
         let reader = &self.source.reader;
         self.unsent.audit += match all {
             Some(all) => all.saturating_sub(told),

@@ -181,11 +181,14 @@ impl AuditReader {
         self.overruns
     }
 
-    /// How many messages, of anybody, the kernel's own queue had no room for since this reader was opened; 0 where it
-    /// cannot be asked any more.
+    /// How many messages, of anybody, the kernel had no room for since this reader was opened; 0 where that says nothing:
+    /// without a daemon the kernel counts as lost what it could not keep for one, although readers had it.
     #[must_use]
     pub fn lost_in_kernel(&self) -> u64 {
-        AuditStatus::ask().map_or(0, |status| u64::from(status.lost.wrapping_sub(self.lost_before)))
+        match AuditStatus::ask() {
+            Ok(AuditStatus { enabled: _, daemon, lost }) if daemon != 0 => u64::from(lost.wrapping_sub(self.lost_before)),
+            Ok(_) | Err(_) => 0,
+        }
     }
 
     /// Denials given out without their process.

@@ -64,7 +64,7 @@ const INODES: &str = "Landlock: no grant for this file, see L3 to L9";
 const DIRECTORIES: &str = "Landlock: no grant for this directory, see L4 to L9";
 const PROCFS: &str = "Landlock: of /proc only the first process has its own entries, L17";
 const NO_PATH: &str = "the kernel names no path";
-const NO_NAME: &str = "the kernel names the directory alone, in which rules tell names apart";
+const NO_NAME: &str = "the kernel tells only the directory";
 
 // === impl Explainer ===
 

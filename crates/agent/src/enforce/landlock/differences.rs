@@ -50,6 +50,17 @@ pub struct Gap {
     pub text: String,
 }
 
+/// What `--strict` makes of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strict {
+    /// It refuses to start.
+    Refuses,
+    /// It comes with the back end: stated by `--gaps`, not refused.
+    States,
+    /// Refused in the cases in which something that a policy says is not met; stated otherwise.
+    Both,
+}
+
 /// A line of the table: number, title as it stands in the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DifferenceLine {
@@ -57,40 +68,42 @@ pub struct DifferenceLine {
     pub difference: Difference,
     /// Its title.
     pub title: &'static str,
+    /// What `--strict` makes of it.
+    pub strict: Strict,
 }
 
 /// The whole table, in the order of the numbers.
-pub const DIFFERENCES: [DifferenceLine; 26] = [
-    line(Difference::LOADER, "the loader runs what can be read"),
-    line(Difference::EXEC_READS, "what may be executed may be read"),
-    line(Difference::UNREADABLE_EXEC, "a program that nothing makes readable does not start"),
-    line(Difference::NON_RECURSIVE, "directories without `recursive`"),
-    line(Difference::LISTING, "listing reaches everything below"),
-    line(Difference::INODE, "a name means the file that it named at start"),
-    line(Difference::LATER, "what appears later in an enumerated directory"),
-    line(Difference::GLOBS, "globs and base names mean what existed at start"),
-    line(Difference::BOUND, "the bound on enumeration"),
-    line(Difference::SOURCE, "no `fromSource`"),
-    line(Difference::CONDITIONS, "no `ownerOnly`, no `allowedArgs`"),
-    line(Difference::TERMINAL, "no `pts`"),
-    line(Difference::AUDIT, "no audit"),
-    line(Difference::METADATA, "operations that Landlock does not see"),
-    line(Difference::MOVES, "moving and linking between directories"),
-    line(Difference::MOUNTS, "every mount change is denied"),
-    line(Difference::PROCFS, "the process's own entries of procfs"),
-    line(Difference::MAPPING, "executable mappings are not judged"),
-    line(Difference::MEMFD, "programs without a file"),
-    line(Difference::SOCKETS, "sockets are judged when they are created, by seccomp"),
-    line(Difference::CAPABILITIES, "capabilities are dropped, not judged"),
-    line(Difference::REPORTS, "what is reported"),
-    line(Difference::PRIVILEGE, "no new privileges"),
-    line(Difference::OTHER_TASKS, "other tasks, and Palisade itself"),
-    line(Difference::BLOCK_DEVICES, "block devices are not made"),
-    line(Difference::MULTI_CALL, "multi-call binaries"),
+pub static DIFFERENCES: [DifferenceLine; 26] = [
+    line(Difference::LOADER, "the loader runs what can be read", Strict::States),
+    line(Difference::EXEC_READS, "what may be executed may be read", Strict::States),
+    line(Difference::UNREADABLE_EXEC, "a program that nothing makes readable does not start", Strict::States),
+    line(Difference::NON_RECURSIVE, "directories without `recursive`", Strict::Refuses),
+    line(Difference::LISTING, "listing reaches everything below", Strict::Refuses),
+    line(Difference::INODE, "a name means the file that it named at start", Strict::Both),
+    line(Difference::LATER, "what appears later in an enumerated directory", Strict::States),
+    line(Difference::GLOBS, "globs and base names mean what existed at start", Strict::Refuses),
+    line(Difference::BOUND, "the bound on enumeration", Strict::Refuses),
+    line(Difference::SOURCE, "no `fromSource`", Strict::Refuses),
+    line(Difference::CONDITIONS, "no `ownerOnly`, no `allowedArgs`", Strict::Refuses),
+    line(Difference::TERMINAL, "no `pts`", Strict::Refuses),
+    line(Difference::AUDIT, "no audit", Strict::Refuses),
+    line(Difference::METADATA, "operations that Landlock does not see", Strict::Both),
+    line(Difference::MOVES, "moving and linking between directories", Strict::States),
+    line(Difference::MOUNTS, "every mount change is denied", Strict::States),
+    line(Difference::PROCFS, "the process's own entries of procfs", Strict::States),
+    line(Difference::MAPPING, "executable mappings are not judged", Strict::States),
+    line(Difference::MEMFD, "programs without a file", Strict::States),
+    line(Difference::SOCKETS, "sockets are judged when they are created, by seccomp", Strict::States),
+    line(Difference::CAPABILITIES, "capabilities are dropped, not judged", Strict::Refuses),
+    line(Difference::REPORTS, "what is reported", Strict::States),
+    line(Difference::PRIVILEGE, "no new privileges", Strict::States),
+    line(Difference::OTHER_TASKS, "other tasks, and Palisade itself", Strict::States),
+    line(Difference::BLOCK_DEVICES, "block devices are not made", Strict::States),
+    line(Difference::MULTI_CALL, "multi-call binaries", Strict::Refuses),
 ];
 
-const fn line(difference: Difference, title: &'static str) -> DifferenceLine {
-    DifferenceLine { difference, title }
+const fn line(difference: Difference, title: &'static str, strict: Strict) -> DifferenceLine {
+    DifferenceLine { difference, title, strict }
 }
 
 // === impl Difference ===
@@ -158,7 +171,32 @@ impl Difference {
     /// Its title, as in the documentation.
     #[must_use]
     pub fn title(self) -> &'static str {
-        DIFFERENCES.iter().find(|l| l.difference == self).map_or("", |l| l.title)
+        self.line().map_or("", |l| l.title)
+    }
+
+    fn line(self) -> Option<&'static DifferenceLine> {
+        DIFFERENCES.iter().find(|l| l.difference == self)
+    }
+}
+
+impl Strict {
+    /// As the documentation has it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Refuses => "refused",
+            Self::States => "stated",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether a gap of this weight is as declared.
+    fn allows(self, weight: Weight) -> bool {
+        match self {
+            Self::Refuses => weight == Weight::Unmet,
+            Self::States => weight == Weight::Inherent,
+            Self::Both => true,
+        }
     }
 }
 
@@ -174,6 +212,7 @@ impl Gap {
     /// A gap that comes with the back end.
     pub(super) fn inherent(difference: Difference, effect: Effect, class: Option<Class>, text: impl Into<String>) -> Self {
         let (weight, rules) = (Weight::Inherent, Vec::new());
+        debug_assert!(difference.line().is_some_and(|l| l.strict.allows(weight)), "{difference} is refused");
         Self { difference, effect, weight, class: class_word(class).to_owned(), rules, text: text.into() }
     }
 
@@ -186,6 +225,7 @@ impl Gap {
         text: impl Into<String>,
     ) -> Self {
         let weight = Weight::Unmet;
+        debug_assert!(difference.line().is_some_and(|l| l.strict.allows(weight)), "{difference} is not refused");
         Self { difference, effect, weight, class: class_word(class).to_owned(), rules, text: text.into() }
     }
 }
@@ -223,6 +263,21 @@ mod tests {
             .collect();
         let expected: Vec<(String, String)> =
             DIFFERENCES.iter().map(|l| (l.difference.to_string(), l.title.to_owned())).collect();
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_documentation_says_what_strict_refuses() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/landlock.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let written: Vec<(String, String)> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("| L"))
+            .filter_map(|l| l.split_once(" | "))
+            .map(|(number, rest)| (format!("L{number}"), rest.split(" | ").next().unwrap_or_default().to_owned()))
+            .collect();
+        let expected: Vec<(String, String)> =
+            DIFFERENCES.iter().map(|l| (l.difference.to_string(), l.strict.word().to_owned())).collect();
         assert_eq!(written, expected);
     }
 

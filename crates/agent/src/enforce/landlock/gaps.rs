@@ -183,8 +183,12 @@ fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
         out.push(Gap::unmet(Difference::NON_RECURSIVE, Effect::Wider, file, Vec::new(), text));
     }
     if !flat.is_empty() {
-        let text = format!("without `recursive`: as written, but no directory can be made in {}", named(flat.iter()));
-        out.push(Gap::inherent(Difference::NON_RECURSIVE, Effect::Narrower, file, text));
+        let dirs = named(flat.iter());
+        let text = format!(
+            "without `recursive`, but Landlock's grants are: no directory can be made in {dirs}, and one that others make there \
+             is open with everything below"
+        );
+        out.push(Gap::unmet(Difference::NON_RECURSIVE, Effect::Wider, file, Vec::new(), text));
     }
     if !unlisted.is_empty() {
         let text = format!("cannot be listed, since directories below may not be: {}", named(unlisted.iter()));

@@ -36,7 +36,7 @@ pub use apply::{Applied, ApplyError, KernelLandlock, LeftOut, restrict_current_p
 pub use audit::{DeniedTask, Entered, LANDLOCK_ACCESS, LANDLOCK_DOMAIN, Record, SYSCALL, Seen, SeenDenial, Tracker};
 pub use audit_reader::{AuditReader, AuditStatus, AuditUnavailable};
 pub use denials::{Denied, Explainer, Reason};
-pub use differences::{DIFFERENCES, Difference, DifferenceLine, Effect, Gap, Weight};
+pub use differences::{DIFFERENCES, Difference, DifferenceLine, Effect, Gap, Strict, Weight};
 pub use plan::{Counts, HandOverError, NonRecursive, PathGrant, Plan, PlanError, PlanOptions};
 pub use rights::{Abi, Grant, Rights};
 pub use sockets::{FilterError, Number, SocketMatch, SyscallPolicy};

@@ -170,6 +170,15 @@ fn the_same_with_directories_made_recursive() {
 }
 
 #[test]
+fn a_directory_without_recursive_is_unmet_even_where_it_has_no_subdirectories() {
+    let view = tree();
+    let rules = rules_of("  file: {matchDirectories: [{dir: /tmp/d/, action: Allow}]}", &view, &Workload::run());
+    let plan = Plan::new(&rules, &view, &options()).unwrap();
+    assert!(may(&plan, "/tmp/d", Rights::MAKE_REG) && !may(&plan, "/tmp/d", Rights::MAKE_DIR));
+    assert!(plan.unmet().any(|g| g.difference == Difference::NON_RECURSIVE && g.effect == Effect::Wider), "{:?}", plan.gaps);
+}
+
+#[test]
 fn the_postgres_policy_of_the_seed() {
     let (rules, plan) = planned(
         "  process:
