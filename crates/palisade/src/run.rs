@@ -297,7 +297,8 @@ fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
         ));
     }
     if gaps && !inherent.is_empty() {
-        out.push_str("palisade: what this back end never does, whatever the policies say:\n");
+        let page = if *backend == Some(Backend::Landlock) { " (docs/landlock.md)" } else { "" };
+        out.push_str(&format!("palisade: what this back end never does, whatever the policies say{page}:\n"));
         for gap in inherent {
             out.push_str(&format!("  {} {}\n", text::yellow(gap.name), text::lines(&gap.text)));
         }

@@ -260,7 +260,7 @@ fn hand_over(id: &str, plan: &Plan) -> io::Result<PathBuf> {
 /// One gap of ours for each rule that a gap of Landlock's concerns.
 fn gaps_of(gap: &landlock::Gap) -> Vec<Gap> {
     let landlock::Gap { difference, effect: _, weight: _, class: _, rules, text } = gap;
-    let mk = |rule| Gap { rule, name: difference.title(), text: format!("{difference}: {text}") };
+    let mk = |rule| Gap { rule, name: difference.title(), text: format!("({difference}): {text}") };
     if rules.is_empty() {
         return vec![mk(None)];
     }
@@ -278,7 +278,10 @@ fn strict(options: &RunOptions, coverage: &Coverage) -> Result<(), Stop> {
         return Ok(());
     }
     let names: Vec<&str> = coverage.gaps().iter().map(|gap| gap.name).collect();
-    Err(Stop::Unsupported(format!("{coverage} ({}), which --strict refuses", names.join(", "))))
+    Err(Stop::Unsupported(format!(
+        "{coverage} ({}), which --strict refuses; --gaps without --strict tells each",
+        names.join(", ")
+    )))
 }
 
 /// Restricts this process by the plan in a file, which is removed.

@@ -89,7 +89,7 @@ pub fn enter(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         return OWN_FAILURE; // Entry::parse saw to it
     };
     let error = Command::new(program).args(arguments).exec();
-    cannot_execute(program, &error)
+    cannot_execute(program, &error, plan.is_some())
 }
 
 /// `0` is whoever writes it.
@@ -97,10 +97,14 @@ fn join(procs: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).open(procs)?.write_all(b"0")
 }
 
-fn cannot_execute(program: &OsStr, error: &io::Error) -> u8 {
+fn cannot_execute(program: &OsStr, error: &io::Error, restricted: bool) -> u8 {
     let program = program.to_string_lossy();
     if error.kind() == io::ErrorKind::NotFound {
         return fail(NOT_FOUND, format_args!("{program}: command not found"));
+    }
+    if restricted && error.kind() == io::ErrorKind::PermissionDenied {
+        let hint = "by the policies (`palisade policy explain --exec` tells), or by the file's own permissions";
+        return fail(CANNOT_EXECUTE, format_args!("{program}: denied {hint}"));
     }
     fail(CANNOT_EXECUTE, format_args!("{program}: {error}"))
 }
