@@ -31,6 +31,9 @@ struct Arguments {
     /// Of the other cases every Nth.
     #[arg(long, value_name = "N")]
     every: Option<NonZeroUsize>,
+    /// Make root's accesses as this user instead, without capabilities.
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(1..))]
+    user: Option<u32>,
     /// Write the summary as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -48,14 +51,14 @@ enum Backend {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { backend, corpus, root_fs, setting, filters, every, json } = Arguments::parse();
+    let Arguments { backend, corpus, root_fs, setting, filters, every, user, json } = Arguments::parse();
     let corpus = Corpus::load(&corpus)?;
     let mut enforcer: Box<dyn Enforcer> = match backend {
         Backend::None => Box::new(Unprotected),
         Backend::Bpf => Box::new(Bpf::new()?),
         Backend::Landlock => Box::new(Landlock::new()?),
     };
-    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filters, every, setting })?;
+    let report = run(&corpus, enforcer.as_mut(), &Options { root_fs, filters, every, setting, user })?;
     println!("{report}");
     if let Some(path) = json {
         fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;

@@ -13,7 +13,8 @@ fn every_access_of_the_corpus_passes_without_policy() {
         return;
     }
     let corpus = Corpus::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/decisions")).expect("the corpus loads");
-    let options = Options { root_fs: std::env::temp_dir(), filters: Vec::new(), every: None, setting: Setting::Namespace };
+    let options =
+        Options { root_fs: std::env::temp_dir(), filters: Vec::new(), every: None, setting: Setting::Namespace, user: None };
     let report = run(&corpus, &mut Unprotected, &options).expect("the run itself");
     println!("{report}");
     assert!(report.is_right(), "{report}");

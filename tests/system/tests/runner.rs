@@ -58,7 +58,8 @@ fn run_case_of(spec: &str, accesses: &str, speaks: bool) -> Report {
     let text = format!("[[case]]\nname = \"it\"\nmeaning = [\"2.file\"]\nspec = \"{spec}\"\naccess = [\n{accesses}\n]\n");
     fs::write(dir.path().join("one.toml"), text).expect("it is written");
     let corpus = Corpus::load(dir.path()).expect("it loads");
-    let options = Options { root_fs: std::env::temp_dir(), filters: Vec::new(), every: None, setting: Setting::Namespace };
+    let options =
+        Options { root_fs: std::env::temp_dir(), filters: Vec::new(), every: None, setting: Setting::Namespace, user: None };
     run(&corpus, &mut NoMkdir { speaks }, &options).expect("the run itself")
 }
 

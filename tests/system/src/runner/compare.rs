@@ -13,6 +13,8 @@ pub(super) enum Finding {
     Right,
     /// As an exclusion says.
     Excluded,
+    /// Without policy it fails for an ordinary user, as declared, for this reason.
+    NeedsRoot(&'static str),
     /// This kernel or file system cannot make the access at all.
     Unavailable(String),
     /// Otherwise.

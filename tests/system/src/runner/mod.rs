@@ -22,6 +22,7 @@ mod pass;
 mod process;
 mod report;
 mod root;
+mod user;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -57,11 +58,14 @@ pub struct Options {
     pub every: Option<NonZeroUsize>,
     /// How workloads are made.
     pub setting: Setting,
+    /// The accesses that a case gives to root are made by this user instead, without capabilities, in a tree of its own.
+    /// Never 0.
+    pub user: Option<u32>,
 }
 
 impl Options {
     fn select(&self, number: usize, title: &str) -> bool {
-        let Self { root_fs: _, filters, every, setting: _ } = self;
+        let Self { root_fs: _, filters, every, setting: _, user: _ } = self;
         let sampled = every.map_or(filters.is_empty(), |every| number.is_multiple_of(every.get()));
         sampled || filters.iter().any(|text| title.contains(text))
     }
@@ -89,8 +93,11 @@ pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> R
     if setting == Setting::Runc {
         ensure_runc()?;
     }
-    let place = Place { kit: &kit, cgroup: cgroup.as_ref(), setting };
+    report.user = options.user;
+    let place = Place { kit: &kit, cgroup: cgroup.as_ref(), setting, owner: options.user.unwrap_or(0) };
     for (number, (file, case)) in corpus.cases().enumerate() {
+        let as_user = options.user.map(|uid| user::case_as(case, uid));
+        let case = as_user.as_ref().unwrap_or(case);
         let title = format!("{file}: {}", case.name);
         if !options.select(number, &title) {
             continue;
@@ -107,8 +114,10 @@ pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> R
             number,
             counts,
             uids: &mut report.uids,
+            user: options.user,
             failures: Vec::new(),
             unavailable: Vec::new(),
+            rootly: Vec::new(),
         };
         if let Err(error) = trial.run(enforcer) {
             trial.counts.wrong += 1;
@@ -119,7 +128,10 @@ pub fn run(corpus: &Corpus, enforcer: &mut dyn Enforcer, options: &Options) -> R
                 message: format!("{error:#}"),
             });
         }
-        let Trial { failures, unavailable, .. } = trial;
+        let Trial { failures, unavailable, rootly, .. } = trial;
+        for reason in rootly {
+            *report.needs_root.entry(reason).or_default() += 1;
+        }
         report.failures.extend(failures);
         report.unavailable.extend(unavailable);
     }
@@ -136,8 +148,11 @@ struct Trial<'a> {
     number: usize,
     counts: &'a mut Counts,
     uids: &'a mut BTreeMap<u32, Counts>,
+    user: Option<u32>,
     failures: Vec<Note>,
     unavailable: Vec<Note>,
+    /// Why accesses were left to root, one reason each.
+    rootly: Vec<&'static str>,
 }
 
 impl Trial<'_> {
@@ -157,6 +172,14 @@ impl Trial<'_> {
                 continue;
             };
             let mut finding = compare::baseline(case, access, before);
+            if let Some(reason) = self.user.and_then(|_| user::needs_root(access)) {
+                finding = match finding {
+                    Finding::Wrong(_) => Finding::NeedsRoot(reason),
+                    Finding::Right | Finding::Excluded | Finding::NeedsRoot(_) | Finding::Unavailable(_) => {
+                        Finding::Wrong(format!("is left to root ({reason}) but succeeds without"))
+                    }
+                };
+            }
             if finding == Finding::Right {
                 let exclusion = case.exclusion(access, backend);
                 finding = match &with {
@@ -189,6 +212,10 @@ impl Trial<'_> {
         match finding {
             Finding::Right => self.add(access, |counts| &mut counts.right),
             Finding::Excluded => self.add(access, |counts| &mut counts.excluded),
+            Finding::NeedsRoot(reason) => {
+                self.rootly.push(reason);
+                self.add(access, |counts| &mut counts.needs_root);
+            }
             Finding::Unavailable(message) => {
                 self.unavailable.push(note(message));
                 self.add(access, |counts| &mut counts.unavailable);
@@ -222,6 +249,7 @@ mod tests {
                 filters: filters.iter().map(|text| (*text).to_owned()).collect(),
                 every: NonZeroUsize::new(every),
                 setting: Setting::Namespace,
+                user: None,
             };
             (0..titles.len()).filter(|n| options.select(*n, titles[*n])).collect::<Vec<_>>()
         };

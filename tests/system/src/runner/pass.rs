@@ -47,6 +47,8 @@ pub(super) struct Place<'a> {
     pub(super) cgroup: Option<&'a RunCgroup>,
     /// How workloads are made.
     pub(super) setting: Setting,
+    /// Who owns what the cases give no owner.
+    pub(super) owner: u32,
 }
 
 impl Place<'_> {
@@ -62,7 +64,7 @@ impl Place<'_> {
         let setting = if enforcer.is_some() { self.setting } else { self.setting.without_policy() };
         let by_cgroup = enforcer.as_ref().is_some_and(|e| e.by_cgroup()) && setting != Setting::Runc;
         let made = self.cgroup.filter(|_| by_cgroup).map(|c| c.case(name)).transpose()?;
-        let root = Root::build(self.kit, case, name, setting, self.cgroup)?;
+        let root = Root::build(self.kit, case, name, setting, self.cgroup, self.owner)?;
         let home = root.home()?;
         let cgroup = home.cgroup().or(made.as_ref().map(CaseCgroup::path));
         let clocks = enforcer.is_some() && !(case.tree.links.is_empty() && case.tree.late_links.is_empty());
@@ -158,7 +160,7 @@ fn start_of(access: &AccessCase) -> Start {
 
 /// The task that an access is upon.
 fn target_of(access: &AccessCase) -> Option<Start> {
-    access.target.as_ref().map(|t| Start { program: t.clone(), started_as: t.clone(), uid: 0, tty: false })
+    access.target.as_ref().map(|t| Start { program: t.clone(), started_as: t.clone(), uid: access.uid, tty: false })
 }
 
 fn restrict(actor: &Process, in_process: &InProcess) -> Result<()> {

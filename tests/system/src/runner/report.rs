@@ -16,6 +16,8 @@ pub struct Counts {
     pub right: usize,
     /// As an exclusion declares.
     pub excluded: usize,
+    /// Only root can make it, as declared; where an ordinary user tries.
+    pub needs_root: usize,
     /// Not to be had on this kernel or file system.
     pub unavailable: usize,
     /// For `decide()` alone.
@@ -29,6 +31,10 @@ pub struct Counts {
 pub struct Report {
     /// The back end.
     pub backend: String,
+    /// The user that made the accesses in place of root.
+    pub user: Option<u32>,
+    /// Accesses that only root can make, by the reason declared.
+    pub needs_root: BTreeMap<&'static str, usize>,
     /// Why no cgroup was used, where none was.
     pub without_cgroup: Option<String>,
     /// Counts by file.
@@ -63,12 +69,13 @@ impl Report {
     #[must_use]
     pub fn total(&self) -> Counts {
         self.files.values().fold(Counts::default(), |a, b| {
-            let Counts { cases, accesses, right, excluded, unavailable, decide_only, wrong } = *b;
+            let Counts { cases, accesses, right, excluded, needs_root, unavailable, decide_only, wrong } = *b;
             Counts {
                 cases: a.cases + cases,
                 accesses: a.accesses + accesses,
                 right: a.right + right,
                 excluded: a.excluded + excluded,
+                needs_root: a.needs_root + needs_root,
                 unavailable: a.unavailable + unavailable,
                 decide_only: a.decide_only + decide_only,
                 wrong: a.wrong + wrong,
@@ -87,24 +94,30 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<14} {:>5} {:>8} {:>6} {:>8} {:>11} {:>11} {:>5}",
-            self.backend, "cases", "accesses", "right", "excluded", "unavailable", "decide only", "wrong"
+            "{:<14} {:>5} {:>8} {:>6} {:>8} {:>10} {:>11} {:>11} {:>5}",
+            self.backend, "cases", "accesses", "right", "excluded", "needs root", "unavailable", "decide only", "wrong"
         )?;
         let total = ("total".to_owned(), self.total());
         for (name, c) in self.files.iter().map(|(n, c)| (n.clone(), *c)).chain([total]) {
             writeln!(
                 f,
-                "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>11} {:>11} {:>5}",
-                c.cases, c.accesses, c.right, c.excluded, c.unavailable, c.decide_only, c.wrong
+                "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>10} {:>11} {:>11} {:>5}",
+                c.cases, c.accesses, c.right, c.excluded, c.needs_root, c.unavailable, c.decide_only, c.wrong
             )?;
         }
         for (uid, c) in &self.uids {
             let name = format!("uid {uid}");
             writeln!(
                 f,
-                "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>11} {:>11} {:>5}",
-                "", c.accesses, c.right, c.excluded, c.unavailable, c.decide_only, c.wrong
+                "{name:<14} {:>5} {:>8} {:>6} {:>8} {:>10} {:>11} {:>11} {:>5}",
+                "", c.accesses, c.right, c.excluded, c.needs_root, c.unavailable, c.decide_only, c.wrong
             )?;
+        }
+        if let Some(user) = self.user {
+            writeln!(f, "made by user {user} without capabilities")?;
+        }
+        for (reason, count) in &self.needs_root {
+            writeln!(f, "needs root: {count}: {reason}")?;
         }
         if let Some(why) = &self.without_cgroup {
             writeln!(f, "no cgroup was used: {why}")?;

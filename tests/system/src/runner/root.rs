@@ -46,6 +46,8 @@ pub(super) struct Root<'a> {
     home: Option<Home>,
     overlay: Option<Overlay>,
     listeners: RefCell<BTreeMap<PathBuf, Listener>>,
+    /// Who owns what the case gives no owner.
+    owner: u32,
 }
 
 /// A socket that the runner keeps for the probes to talk to.
@@ -69,7 +71,14 @@ enum Kind {
 impl<'a> Root<'a> {
     /// Builds the directory, makes it the root of a mount namespace and fills it. An overlay is filled before, as an
     /// image is, so that the programs lie in its lower layer.
-    pub(super) fn build(kit: &'a Kit, case: &'a Case, name: &str, setting: Setting, cgroup: Option<&RunCgroup>) -> Result<Self> {
+    pub(super) fn build(
+        kit: &'a Kit,
+        case: &'a Case,
+        name: &str,
+        setting: Setting,
+        cgroup: Option<&RunCgroup>,
+        owner: u32,
+    ) -> Result<Self> {
         let dir = kit.dir.join(name);
         let overlay = match setting {
             Setting::Namespace => None,
@@ -86,7 +95,11 @@ impl<'a> Root<'a> {
             home: None,
             overlay,
             listeners: RefCell::default(),
+            owner,
         };
+        for sub in ["", "t", "tmp", "dev"] {
+            root.own(&root.inside.join(sub))?;
+        }
         // What is under a mount of the case cannot lie in a layer, and an overlay renames no directory of its lower one.
         let renames = case.access.iter().any(|a| matches!(a.op, Op::RenameDir | Op::ExchangeDir));
         let layered = root.overlay.is_some() && case.tree.mounts.is_empty() && !renames;
@@ -168,6 +181,7 @@ impl<'a> Root<'a> {
             let at = self.at_name(link)?;
             self.directory_of(&at)?;
             symlink(target, &at).with_context(|| format!("cannot link {link}"))?;
+            self.own(&at)?;
         }
         for dir in &tree.dirs {
             self.directory(&self.at(dir)?)?;
@@ -231,6 +245,7 @@ impl<'a> Root<'a> {
             }
             self.directory_of(&at)?;
             symlink(target, &at).with_context(|| format!("cannot link {link}"))?;
+            self.own(&at)?;
         }
         Ok(())
     }
@@ -374,6 +389,7 @@ impl<'a> Root<'a> {
                     Listener::Datagram(UnixDatagram::bind(at).context("cannot bind")?)
                 };
                 fs::set_permissions(at, Permissions::from_mode(0o777))?;
+                self.own(at)?;
                 self.listeners.borrow_mut().insert(at.to_owned(), listener);
                 Ok(())
             }
@@ -409,13 +425,23 @@ impl<'a> Root<'a> {
     fn file(&self, at: &Path, content: &[u8], mode: u32) -> Result<()> {
         self.directory_of(at)?;
         fs::write(at, content).with_context(|| format!("cannot write {}", at.display()))?;
-        fs::set_permissions(at, Permissions::from_mode(mode)).context("chmod")
+        fs::set_permissions(at, Permissions::from_mode(mode)).context("chmod")?;
+        self.own(at)
     }
 
     fn copy(&self, from: &Path, at: &Path) -> Result<()> {
         self.directory_of(at)?;
         fs::copy(from, at).with_context(|| format!("cannot copy to {}", at.display()))?;
-        fs::set_permissions(at, Permissions::from_mode(0o777)).context("chmod")
+        fs::set_permissions(at, Permissions::from_mode(0o777)).context("chmod")?;
+        self.own(at)
+    }
+
+    /// What this process makes is root's.
+    fn own(&self, at: &Path) -> Result<()> {
+        match self.owner {
+            0 => Ok(()),
+            owner => lchown(at, Some(owner), Some(owner)).with_context(|| format!("cannot give {} away", at.display())),
+        }
     }
 
     fn directory_of(&self, at: &Path) -> Result<()> {
@@ -430,7 +456,8 @@ impl<'a> Root<'a> {
             self.directory(above)?;
         }
         fs::create_dir(at).with_context(|| format!("cannot make {}", at.display()))?;
-        fs::set_permissions(at, Permissions::from_mode(0o777)).context("chmod")
+        fs::set_permissions(at, Permissions::from_mode(0o777)).context("chmod")?;
+        self.own(at)
     }
 
     /// Where a path of the workload lies for the runner, every link followed: an absolute link would lead out of here.
