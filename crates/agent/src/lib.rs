@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! run::run(options)                         `palisade run`: one command in a cgroup of its own
-//!   tree::RootTree ----> ruleset::RuleSet   names resolved in the real tree
+//!   tree::RootTree ----> ruleset::RuleSet   names resolved in the real tree; watch: again when links appear
 //!   enforce::bpf   <---- ruleset::compile   tables into the kernel, legends beside them
 //!   enforce::landlock                       the back end that needs no root
 //!   pipeline       ----> event::Record      records of the ring, enriched, repeats counted
@@ -18,3 +18,4 @@ pub mod pipeline;
 pub mod probe;
 pub mod run;
 pub mod tree;
+pub mod watch;

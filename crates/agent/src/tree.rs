@@ -32,6 +32,20 @@ pub struct RootTree {
     started: (i64, u32),
 }
 
+/// Is told of every name before it is looked up, so that whoever waits for the name to change misses no change.
+pub trait Lookups {
+    /// `name` is about to be looked up in `directory`.
+    fn looks_up(&self, directory: &OwnedFd, name: &[u8]);
+}
+
+/// The same tree, with somebody told of each lookup.
+pub struct Observed<'a> {
+    /// The tree.
+    pub tree: &'a RootTree,
+    /// Who is told.
+    pub lookups: &'a dyn Lookups,
+}
+
 /// The root could not be opened.
 #[derive(Debug, Error)]
 #[error("cannot open the root directory {}: {source}", path.display())]
@@ -63,6 +77,7 @@ struct Step {
 /// One name on its way.
 struct Walk<'a> {
     tree: &'a RootTree,
+    lookups: Option<&'a dyn Lookups>,
     /// The directories from below the root to here.
     steps: Vec<Step>,
     /// The components still to come, the next one last.
@@ -102,18 +117,29 @@ impl RootTree {
     fn is_trusted(&self, facts: Facts) -> bool {
         facts.mount == self.facts.mount && facts.changed < self.started
     }
-}
 
-impl Tree for RootTree {
-    fn resolve(&self, path: &[u8]) -> Option<Resolved> {
+    fn walk(&self, path: &[u8], lookups: Option<&dyn Lookups>) -> Option<Resolved> {
         let mut walk = Walk {
             tree: self,
+            lookups,
             steps: Vec::new(),
             rest: components(path).rev().map(<[u8]>::to_vec).collect(),
             links: 0,
             allow_may_follow: true,
         };
         walk.run().ok()
+    }
+}
+
+impl Tree for RootTree {
+    fn resolve(&self, path: &[u8]) -> Option<Resolved> {
+        self.walk(path, None)
+    }
+}
+
+impl Tree for Observed<'_> {
+    fn resolve(&self, path: &[u8]) -> Option<Resolved> {
+        self.tree.walk(path, Some(self.lookups))
     }
 }
 
@@ -147,6 +173,9 @@ impl Walk<'_> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let here = self.steps.last().map_or(&self.tree.root, |step| &step.fd);
+        if let Some(lookups) = self.lookups {
+            lookups.looks_up(here, &component);
+        }
         let opened = openat2(here, OsStr::from_bytes(&component), flags, Mode::empty(), resolve);
         let fd = match opened {
             Ok(fd) => fd,

@@ -17,6 +17,7 @@ mod decide;
 mod decision;
 mod explain;
 mod judge;
+mod late;
 mod matching;
 mod network;
 mod pattern;
@@ -33,6 +34,7 @@ pub use compile::{
 pub use decide::{decide, decide_all};
 pub use decision::{BuiltIn, By, Decision, RuleId, Verdict};
 pub use explain::{Explanation, Matched, explain};
+pub use late::{Gained, LATE_NAMES_MAX};
 pub use resolve::MULTI_CALL;
 pub use rules::{Legend, LegendRule, Rule, RuleBody, RuleSet, Tier};
 pub use walk::{Table, Walked};

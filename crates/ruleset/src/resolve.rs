@@ -20,6 +20,8 @@ pub(crate) struct Resolution {
     pub(crate) base: Vec<BaseName>,
     /// Rules met through a multi-call binary (`meaning` section 3.6): rule and the binary.
     pub(crate) multi_call: Vec<(RuleId, Vec<u8>)>,
+    /// How many names were gained since (`late.rs`).
+    pub(crate) late: usize,
 }
 
 /// Every way in which one rule names its objects and its sources.
@@ -124,13 +126,20 @@ impl RuleSet {
         }
         let mut resolution = Resolution { base: base_set::resolve(workload, tree), ..Resolution::default() };
         for rule in &rules {
-            let is_process = rule.class() == Class::Process;
-            let mut resolver = Resolver { tree, workload, action: rule.action(), is_process, multi_call: None };
-            resolution.rules.push(resolver.names(&rule.body));
-            resolution.multi_call.extend(resolver.multi_call.map(|file| (rule.id, file)));
+            let (names, multi_call) = resolve_rule(rule, workload, tree);
+            resolution.rules.push(names);
+            resolution.multi_call.extend(multi_call.map(|file| (rule.id, file)));
         }
         Self { workload: workload.clone(), rules, resolution }
     }
+}
+
+/// The names of one rule, and the multi-call binary that it is met through, if any.
+pub(crate) fn resolve_rule(rule: &Rule, workload: &Workload, tree: &dyn Tree) -> (RuleNames, Option<Vec<u8>>) {
+    let is_process = rule.class() == Class::Process;
+    let mut resolver = Resolver { tree, workload, action: rule.action(), is_process, multi_call: None };
+    let names = resolver.names(&rule.body);
+    (names, resolver.multi_call)
 }
 
 /// Whether a policy's kind, namespace and selector take in the workload.

@@ -60,7 +60,10 @@ const INHERENT: &[(&str, &str)] = &[
     ("open-descriptors", "what was opened before the policy held can be used further"),
     (
         "late-links",
-        "links are resolved when the run starts: a Block by a name that becomes a link later holds for that name alone",
+        "a Block or Audit holds for what a link leads to that appears later, once that was noticed and its table swapped: some \
+         tens of milliseconds in an emulated machine, longer for large policies or after a change just before. What is opened \
+         meanwhile by the name that the link leads to passes. Not noticed: mounts in a mount namespace that the workload made \
+         itself, and links that another machine makes on a network file system",
     ),
 ];
 

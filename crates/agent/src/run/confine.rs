@@ -6,11 +6,12 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use palisade_bpf::load::LoadError;
-use palisade_ruleset::{RuleId, RuleSet};
+use palisade_ruleset::{Gained, RuleId, RuleSet, Tree};
 
+use super::links::{self, LinkFollower};
 use super::{Choice, Refused, RunError, RunOptions, command};
 use crate::cgroup::Cgroup;
 use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
@@ -48,12 +49,23 @@ struct Reports {
 }
 
 pub(super) struct BpfConfinement {
-    enforcer: BpfEnforcer,
-    workload: ProtectedWorkload,
+    protection: Arc<Mutex<Option<Protection>>>,
     coverage: Coverage,
     inherent: Vec<Gap>,
+}
+
+/// A workload under a table, with what the next table is made of. Shared with the thread that follows links; gone once
+/// the workload is released.
+pub(super) struct Protection {
+    enforcer: BpfEnforcer,
+    workload: ProtectedWorkload,
+    rules: RuleSet,
+    generation: u64,
     legends: Legends,
 }
+
+/// The generation of a run's first table.
+const FIRST_GENERATION: u64 = 1;
 
 /// Why arming ended: the back end does not serve, or something failed that no other back end would mend.
 enum Stop {
@@ -101,7 +113,9 @@ impl Confinement {
     pub(super) fn pipeline(&self, options: &RunOptions, sink: Sink) -> Result<Option<Pipeline>, PipelineError> {
         match self {
             Self::Bpf(bpf) => {
-                let BpfConfinement { enforcer, workload, coverage: _, inherent: _, legends } = &**bpf;
+                let protection = lock(&bpf.protection);
+                // Released only by what takes this value.
+                let Some(Protection { enforcer, workload, legends, .. }) = &*protection else { return Ok(None) };
                 let host = Arc::new(options.host.clone());
                 let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
                 Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, enricher, sink).map(Some)
@@ -134,11 +148,24 @@ impl Confinement {
         }
     }
 
+    /// Starts to follow the links that appear on the way of its rules, where the back end can take new rules.
+    ///
+    /// # Guarantees
+    /// When it returns, the rules hold for the links that are there; from then on for those that come.
+    pub(super) fn follow_links(&self, tell: links::Tell) -> Result<Option<LinkFollower>, RunError> {
+        match self {
+            Self::Bpf(bpf) => LinkFollower::start(Arc::clone(&bpf.protection), tell).map(Some),
+            // Landlock binds to files when it starts; its gaps say so.
+            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+        }
+    }
+
     /// Disarms it. The run's processes are gone, or keep what they have.
     pub(super) fn release(self) -> Result<Option<Released>, BpfError> {
         match self {
             Self::Bpf(bpf) => {
-                let BpfConfinement { enforcer, workload, coverage: _, inherent: _, legends: _ } = *bpf;
+                let taken = lock(&bpf.protection).take();
+                let Some(Protection { enforcer, workload, .. }) = taken else { return Ok(None) };
                 enforcer.release(workload).map(Some)
             }
             Self::Landlock(landlock) => {
@@ -148,6 +175,41 @@ impl Confinement {
             Self::Unenforced(_) => Ok(None),
         }
     }
+}
+
+// === impl Protection ===
+
+impl Protection {
+    /// Resolves the rules again, and puts them into the kernel if they gained names.
+    ///
+    /// # Guarantees
+    /// On error the table in force stays, and the next call tries again.
+    pub(super) fn resolve_again(&mut self, tree: &dyn Tree) -> Result<Gained, RunError> {
+        let Self { enforcer, workload, rules, generation, legends } = self;
+        let mut renewed = rules.clone();
+        let gained = renewed.resolve_again(tree);
+        if gained.names == 0 {
+            return Ok(gained);
+        }
+        let table_id = enforcer.next_table_id().map_err(BpfError::from)?;
+        let table = Table::build(&renewed, *generation + 1, table_id)?;
+        // Before the kernel can name a rule of it.
+        legends.add(table.id, Arc::clone(&table.rules));
+        enforcer.swap(workload, &table)?;
+        *generation = table.generation;
+        *rules = renewed;
+        Ok(gained)
+    }
+
+    /// The generation of the table in force.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// The lock is never held across anything that panics halfway: what it guards is whole.
+pub(super) fn lock(protection: &Mutex<Option<Protection>>) -> MutexGuard<'_, Option<Protection>> {
+    protection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Arms the first back end that serves.
@@ -197,7 +259,9 @@ fn arm_bpf(options: &RunOptions, id: &str, cgroup: &Result<Cgroup, String>, rule
     let legends = Legends::default();
     match protect(options, &mut enforcer, cgroup, rules, &legends) {
         Ok(workload) => {
-            Ok(Confinement::Bpf(Box::new(BpfConfinement { enforcer, workload, coverage, inherent: bpf_inherent(), legends })))
+            let protection = Protection { enforcer, workload, rules: rules.clone(), generation: FIRST_GENERATION, legends };
+            let protection = Arc::new(Mutex::new(Some(protection)));
+            Ok(Confinement::Bpf(Box::new(BpfConfinement { protection, coverage, inherent: bpf_inherent() })))
         }
         Err(error) => {
             drop(enforcer.leave()); // the error at hand matters more; the next palisade cleans up
@@ -214,7 +278,7 @@ fn protect(
     legends: &Legends,
 ) -> Result<ProtectedWorkload, RunError> {
     let table_id = enforcer.next_table_id().map_err(BpfError::from)?;
-    let table = Table::build(rules, 1, table_id)?;
+    let table = Table::build(rules, FIRST_GENERATION, table_id)?;
     legends.add(table.id, Arc::clone(&table.rules));
     Ok(enforcer.protect(cgroup.clone(), &table, options.workload.mode)?)
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! run() -- cgroup /palisade/run-ID -- rules resolved in / -- back end chosen, armed
 //!   |-- stub (this binary again: `palisade __enter`): enters the cgroup, then execs the command; judged from there on
+//!   |-- links thread: new tables, as links appear that rules lead through
 //!   |-- pipeline thread: events                        \
 //!   |-- waiter, signal and cgroup threads: what happens -> one channel -> the loop -> Notice to the caller
 //! ```
@@ -15,6 +16,7 @@
 mod command;
 mod confine;
 mod enter;
+mod links;
 mod supervise;
 
 use std::ffi::OsString;
@@ -167,6 +169,9 @@ pub enum RunError {
     /// The stub could not be started.
     #[error("cannot start the command: {0}")]
     Spawn(#[source] io::Error),
+    /// Links on the way of rules cannot be followed.
+    #[error("cannot watch for links: {0}")]
+    Watch(#[source] io::Error),
     /// A thread or a signal handler could not be set up.
     #[error("cannot follow the command: {0}")]
     Follow(#[source] io::Error),

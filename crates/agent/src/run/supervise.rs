@@ -14,6 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 use super::command::{self, Exit, Target};
 use super::confine::Confinement;
 use super::enter::Entry;
+use super::links::{self, LinkFollower};
 use super::{Leftovers, Notice, RunError, RunOptions, RunReport, Started};
 use crate::cgroup::{Cgroup, Member};
 use crate::pipeline::{Pipeline, now};
@@ -44,6 +45,14 @@ struct Run<'a> {
     problems: Vec<String>,
 }
 
+/// What runs beside the command.
+struct Begun {
+    pipeline: Option<Pipeline>,
+    links: Option<LinkFollower>,
+    target: Target,
+    signals: Handle,
+}
+
 /// How the wait for what outlives the command stands.
 struct Outliving {
     deadline: Option<Instant>,
@@ -60,7 +69,7 @@ pub(super) fn follow(
 ) -> Result<RunReport, RunError> {
     let (sender, inputs) = mpsc::sync_channel(QUEUE);
     let begun = begin(options, cgroup.as_ref(), &confinement, &started, &sender, tell);
-    let (pipeline, target, signals) = match begun {
+    let Begun { pipeline, links, target, signals } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             drop(confinement.release()); // the error at hand matters more
@@ -73,6 +82,9 @@ pub(super) fn follow(
     let exit = run.until_exit();
     let killed = run.until_empty();
     signals.close();
+    if let Some(links) = links {
+        links.stop();
+    }
     run.drain(pipeline);
     let Run { cgroup, mut problems, .. } = run;
     let released = match confinement.release() {
@@ -90,7 +102,8 @@ pub(super) fn follow(
     Ok(RunReport { exit, started, killed: killed.len(), released, problems })
 }
 
-/// Pipeline, command, threads, in that order: no event of the command comes before there is somebody to read it.
+/// Pipeline, links, command, threads, in that order: no event of the command comes before there is somebody to read it,
+/// and it makes no link before somebody watches.
 fn begin(
     options: &RunOptions,
     cgroup: Option<&Cgroup>,
@@ -98,10 +111,40 @@ fn begin(
     started: &Started,
     sender: &SyncSender<Input>,
     tell: &mut dyn FnMut(Notice),
-) -> Result<(Option<Pipeline>, Target, Handle), RunError> {
+) -> Result<Begun, RunError> {
     let queue = sender.clone();
     let sink = Box::new(move |record| queue.try_send(Input::Record(record)).is_ok());
     let pipeline = confinement.pipeline(options, sink)?;
+    let links = confinement.follow_links(message_sink(options, sender))?;
+    let started = begin_command(options, cgroup, confinement, started, sender, tell);
+    match started {
+        Ok((target, signals)) => Ok(Begun { pipeline, links, target, signals }),
+        Err(error) => {
+            if let Some(links) = links {
+                links.stop();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Messages of the run about itself.
+fn message_sink(options: &RunOptions, sender: &SyncSender<Input>) -> links::Tell {
+    let (queue, host) = (sender.clone(), Arc::new(options.host.clone()));
+    Box::new(move |level, text| {
+        let message = Message { time: now(), host: Arc::clone(&host), level, text: text.to_owned() };
+        queue.try_send(Input::Record(message.into())).is_ok()
+    })
+}
+
+fn begin_command(
+    options: &RunOptions,
+    cgroup: Option<&Cgroup>,
+    confinement: &Confinement,
+    started: &Started,
+    sender: &SyncSender<Input>,
+    tell: &mut dyn FnMut(Notice),
+) -> Result<(Target, Handle), RunError> {
     tell(Notice::Started(started.clone()));
     let entry = Entry { procs: cgroup.map(Cgroup::procs), plan: confinement.plan(), command: options.command.clone() };
     let mut signals = Signals::new(command::handled_signals()).map_err(RunError::Follow)?;
@@ -118,7 +161,7 @@ fn begin(
     })?;
     let queue = sender.clone();
     spawn("waiter", move || wait(child, &queue))?;
-    Ok((pipeline, target, handle))
+    Ok((target, handle))
 }
 
 fn wait(mut child: Child, queue: &SyncSender<Input>) {

@@ -9,7 +9,7 @@
 set -u
 MINIRUN=$1
 shift
-SCENARIOS=${*:-basic audit outside nested outlive killed many flood last}
+SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps last}
 WORK=$(mktemp -d)
 PINS=/sys/fs/bpf/palisade-v2
 failed=0
@@ -187,6 +187,115 @@ flood() {
 	lost=$(sed -n 's/^loss \([0-9]*\) .*/\1/p' $WORK/err | paste -sd+ | { read -r sum; echo $((${sum:-0})); })
 	echo "  $count denials: told $told, lost $lost, in $(grep -c '^event' $WORK/err) lines"
 	check "every denial is told or counted as lost" same $((told + lost)) $count
+}
+
+# A link, then a mount, on the way of a Block that come after the start; an Allow gains nothing by them.
+links() {
+	mkdir -p /late/data /late/there /late/links /late/mnt
+	for d in data there; do echo "late $d" >/late/$d/secret; done
+	ln -s /late/there/secret /late/links/secret
+	policy late /late/x/secret >$WORK/late.yaml
+	run --policy $WORK/late.yaml -- sh -c 'cat /late/data/secret; ln -s /late/data /late/x; sleep 1; cat /late/x/secret; cat /late/data/secret; exec 2>/dev/null; rm /late/x; sleep 1; cat /late/data/secret' >$WORK/out 2>$WORK/err
+	check "before the link is there the file is read, then not by either name, also when it is gone again" same "$(cat $WORK/out)" "late data"
+	check "the denial names the rule" has $WORK/err 'event Block.* -> /late/data/secret by ("late", "file.matchPaths\[0\]")'
+	check "that the rule gained a name is told" has $WORK/err "^message links appeared: rules hold for 1 more"
+	grep "^message" $WORK/err
+	policy mounted /late/mnt/secret >$WORK/mounted.yaml
+	run --policy $WORK/mounted.yaml -- sh -c 'cat /late/there/secret; mount --bind /late/links /late/mnt; sleep 1; cat /late/there/secret' >$WORK/out 2>$WORK/err
+	umount /late/mnt
+	check "a link that a mount brings is followed as well" same "$(cat $WORK/out)" "late there"
+	cat >$WORK/allow.yaml <<-POLICY
+	apiVersion: security.kubearmor.com/v1
+	kind: KubeArmorPolicy
+	metadata: { name: allow }
+	spec:
+	  selector: { matchLabels: { any: thing } }
+	  file:
+	    matchPaths: [ { path: /late/open/y/secret } ]
+	    matchDirectories:
+	    - { dir: /usr/, recursive: true }
+	    - { dir: /etc/, recursive: true }
+	    - { dir: /late/open/, recursive: true }
+	  action: Allow
+	POLICY
+	mkdir /late/open
+	run --policy $WORK/allow.yaml -- sh -c 'ln -s /late/data /late/open/y || echo no link; sleep 1; cat /late/open/y/secret' >$WORK/out 2>$WORK/err
+	check "an Allow does not follow a link that the workload makes" empty $WORK/out
+	check "and the denial is the posture's" has $WORK/err 'event Block.* -> /late/data/secret by .*DefaultPosture'
+	rm /late/x 2>/dev/null
+	# From the link to the denial: read in a loop until it is refused.
+	cat >$WORK/window.py <<-'PYTHON'
+	import os, time
+	for i in range(5):
+	    os.mkdir(f"/late/w{i}")
+	    open(f"/late/w{i}/secret", "w").close()
+	    os.symlink(f"/late/w{i}", "/late/x")
+	    begun, opens = time.monotonic(), 0
+	    try:
+	        while time.monotonic() - begun < 10:
+	            open(f"/late/w{i}/secret").close()
+	            opens += 1
+	    except PermissionError:
+	        pass
+	    print(f"  {opens} opens in {1000 * (time.monotonic() - begun):.1f} ms from the link to the denial")
+	    os.unlink("/late/x")
+	    time.sleep(0.3)
+	PYTHON
+	run --policy $WORK/late.yaml -- python3 $WORK/window.py 2>$WORK/err
+	check "each of five links is followed" same "$(grep -c 'rules hold for 1 more' $WORK/err)" 5
+}
+
+# Tables swapped under accesses: none passes that is denied, none is denied that passes, none is missing in the events.
+swaps() {
+	mkdir -p /swap/target
+	echo f >/swap/free; echo b >/swap/blocked
+	cat >$WORK/swap.yaml <<-POLICY
+	apiVersion: security.kubearmor.com/v1
+	kind: KubeArmorPolicy
+	metadata: { name: swap }
+	spec:
+	  selector: { matchLabels: { any: thing } }
+	  file:
+	    matchPaths:
+	    - { path: /swap/blocked, action: Block }
+	    - { path: /swap/free, action: Audit }
+	    - { path: /swap/link/secret, action: Block }
+	  action: Audit
+	POLICY
+	cat >$WORK/swap.py <<-'PYTHON'
+	import os, time
+	def passes(path):
+	    try:
+	        open(path).close()
+	        return True
+	    except PermissionError:
+	        return False
+	child = os.fork()
+	if child == 0:
+	    for i in range(25):
+	        os.symlink(f"/swap/target/{i}", "/swap/link")
+	        time.sleep(0.2)
+	        os.unlink("/swap/link")
+	    os._exit(0)
+	passed = refused = tries = 0
+	while os.waitpid(child, os.WNOHANG) == (0, 0):
+	    tries += 1
+	    passed += passes("/swap/blocked")
+	    refused += not passes("/swap/free")
+	    time.sleep(0.0005)
+	print(passed, refused, tries)
+	PYTHON
+	run --policy $WORK/swap.yaml -- python3 $WORK/swap.py >$WORK/out 2>$WORK/err
+	read -r passed refused tries <$WORK/out
+	check "none of $tries denied accesses passes while tables are swapped" same $passed 0
+	check "none that passes is refused" same $refused 0
+	swapped=$(grep -c "rules hold for" $WORK/err)
+	check "the table was swapped many times ($swapped)" [ $swapped -ge 10 ]
+	for kind in "Block.* -> /swap/blocked by (\"swap\", \"file.matchPaths\[0\]\")" "Audit.* -> /swap/free by (\"swap\", \"file.matchPaths\[1\]\")"; do
+		told=$(sed -n "s%^event $kind x\([0-9]*\)$%\1%p" $WORK/err | paste -sd+ | { read -r sum; echo $((${sum:-0})); })
+		check "every one is told, by the rule's name" same "$told" $tries
+	done
+	check "nothing is lost" has_not $WORK/err "^loss"
 }
 
 last() {
