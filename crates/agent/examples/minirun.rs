@@ -94,7 +94,7 @@ fn tell(notice: Notice) {
             eprintln!("started backend={backend:?} coverage={coverage} cgroup={cgroup:?} refused={refused:?}");
         }
         Notice::Record(Record::Event(event)) => {
-            let palisade_event::Event { verdict, operation, object, decider, repeats, process, .. } = &*event;
+            let palisade_event::Event { verdict, operation, object, decider, repeats, process, arguments, arguments_cut, .. } = &*event;
             let program = String::from_utf8_lossy(&process.program).into_owned();
             let by = (decider.policy_name(), decider.rule_name());
             let object = if let palisade_event::Object::Path(path) = object {
@@ -103,6 +103,11 @@ fn tell(notice: Notice) {
                 format!("{object:?}")
             };
             eprintln!("event {verdict:?} {} {program} -> {object} by {by:?} x{}", operation.word(), repeats.count);
+            if *operation == palisade_event::Operation::Exec {
+                let lengths: Vec<usize> = arguments.iter().map(Vec::len).collect();
+                let words: Vec<_> = arguments.iter().map(|argument| String::from_utf8_lossy(argument)).collect();
+                eprintln!("arguments {lengths:?} cut={arguments_cut} {words:.16?}");
+            }
         }
         Notice::Record(Record::Loss(loss)) => eprintln!("loss {} {}", loss.count, loss.place.text()),
         Notice::Record(Record::Message(message)) => eprintln!("message {}", message.text),

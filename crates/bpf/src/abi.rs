@@ -8,7 +8,7 @@ mod event;
 pub use event::{DecodeError, Event, ObjectKind, Operation, Verdict};
 
 /// `PAL_ABI_VERSION`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// `PAL_SIZES`: size classes of tables.
 pub const SIZES: usize = 4;
@@ -34,6 +34,8 @@ pub const LABEL_MAX: u32 = TABLE_SLOTS / SLOTS_PER_LABEL;
 pub const PATH_MAX: usize = 4096;
 /// `PAL_COMM`, in bytes.
 pub const COMM: usize = 16;
+/// `PAL_ARGUMENTS_MAX`: what a record has of an exec's arguments at most, in bytes.
+pub const ARGUMENTS_MAX: usize = 4096;
 
 /// The bytes of one map value of a size class: header, then the words.
 #[must_use]
@@ -236,6 +238,8 @@ mod tests {
         same("PAL_LABELS", LABELS.into());
         same("PAL_PATH_MAX", PATH_MAX as u64);
         same("PAL_COMM", COMM as u64);
+        same("PAL_ARGUMENTS_MAX", ARGUMENTS_MAX as u64);
+        same("PAL_EVENT_ARGUMENTS_CUT", Event::ARGUMENTS_CUT.into());
         same("PAL_LABEL_AUDIT", LabelWord::AUDIT.into());
         same("PAL_LABEL_LIVE", LabelWord::LIVE.into());
         for verdict in Verdict::ALL {
@@ -287,8 +291,10 @@ mod tests {
             ("class", 72),
             ("object_len", 78),
             ("program_len", 80),
+            ("arguments_len", 82),
             ("family", 84),
             ("comm", 96),
+            ("flags", 112),
         ] {
             assert_eq!(event.get(member), Some(&offset), "pal_event.{member}");
         }

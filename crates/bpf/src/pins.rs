@@ -1,10 +1,10 @@
 //! Pins: what keeps programs and maps alive between starts, under `/sys/fs/bpf/palisade-v<ABI>/`.
 //!
 //! ```text
-//! palisade-v2/maps/<map>       adopted by the next start of the same ABI
-//! palisade-v2/links/<program>  while it is there, the program stays attached
+//! palisade-v3/maps/<map>       adopted by the next start of the same ABI
+//! palisade-v3/links/<program>  while it is there, the program stays attached
 //! ```
-//! They are made in `palisade-v2-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
+//! They are made in `palisade-v3-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
 //! in names.)
 
 use std::fs;

@@ -45,6 +45,8 @@ pub struct Event {
     pub object: Object,
     /// Of an exec: the arguments given, the name (`argv[0]`) first; empty where unknown.
     pub arguments: Vec<Vec<u8>>,
+    /// The producer left out arguments, or the end of the last: it keeps so many bytes of them.
+    pub arguments_cut: bool,
     /// What became of it.
     pub verdict: Verdict,
     /// Who decided.

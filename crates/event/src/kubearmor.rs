@@ -115,6 +115,8 @@ pub struct Alert<'a> {
     #[serde(skip_serializing_if = "zero")]
     pub palisade_number: u64,
     pub palisade_operation: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    pub palisade_arguments_cut: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub palisade_family: String,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -176,6 +178,7 @@ impl<'a> Alert<'a> {
             operation,
             object,
             arguments,
+            arguments_cut,
             verdict,
             decider,
             enforcer,
@@ -246,6 +249,7 @@ impl<'a> Alert<'a> {
             user_name: user,
             palisade_number: *number,
             palisade_operation: operation.word(),
+            palisade_arguments_cut: *arguments_cut && !drop_command_lines,
             palisade_family: if let Object::Socket(socket) = object { socket.family_name() } else { String::new() },
             palisade_policy: rule.map(|r| r.policy.to_string()).unwrap_or_default(),
             palisade_rule: decider.rule_name(),
@@ -337,6 +341,11 @@ fn base_name(path: &[u8]) -> String {
 
 fn owned_text(bytes: &[u8]) -> Cow<'static, str> {
     Cow::Owned(to_json_text(bytes).into_owned())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

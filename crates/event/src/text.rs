@@ -194,6 +194,9 @@ pub(crate) fn object(event: &Event, options: EncodeOptions) -> String {
         out.push(' ');
         out.push_str(&word(argument));
     }
+    if event.arguments_cut {
+        out.push_str(" ...");
+    }
     out
 }
 

@@ -19,15 +19,9 @@ pub struct BpfGap {
 pub const BPF_GAPS: &[BpfGap] = &[
     BpfGap {
         name: "allowed-args",
-        text: "the kernel programs do not see arguments: no exec passes because of `allowedArgs`, it is judged as one \
+        text: "the kernel programs do not judge arguments: no exec passes because of `allowedArgs`, it is judged as one \
                whose arguments are not listed",
         concerns: has_allowed_args,
-    },
-    BpfGap {
-        name: "argv0",
-        text: "a multi-call binary is recognised by the name it is executed by, not by argv[0]: a caller that gives \
-               another argv[0] chooses the applet",
-        concerns: is_by_execname,
     },
 ];
 
@@ -83,13 +77,6 @@ fn multi_call(rule: RuleId, file: &[u8]) -> Gap {
 fn has_allowed_args(rule: &Rule) -> bool {
     match &rule.body {
         RuleBody::Process(process) => process.allowed_args.is_some(),
-        RuleBody::File(_) | RuleBody::Network(_) | RuleBody::Capability(_) => false,
-    }
-}
-
-fn is_by_execname(rule: &Rule) -> bool {
-    match &rule.body {
-        RuleBody::Process(process) => matches!(process.object, palisade_policy::model::PathObject::ExecName(_)),
         RuleBody::File(_) | RuleBody::Network(_) | RuleBody::Capability(_) => false,
     }
 }

@@ -63,7 +63,8 @@ impl Enricher {
     }
 
     /// The event of a record. What `/proc` knows of the process is read at once: it may be gone soon.
-    pub fn event(&mut self, record: abi::Event) -> Event {
+    pub fn event(&mut self, mut record: abi::Event) -> Event {
+        let arguments = std::mem::take(&mut record.arguments);
         self.number += 1;
         let time = boottime_to_wall(record.time_ns);
         let decider = self.decider(By::from_code(record.code), record.table_id, record.code);
@@ -75,7 +76,8 @@ impl Enricher {
             workload: Some(Arc::clone(&self.workload)),
             operation: operation(&record),
             object: object(&record),
-            arguments: Vec::new(), // the kernel programs do not see them
+            arguments,
+            arguments_cut: record.arguments_cut,
             verdict: verdict(&record),
             decider,
             enforcer: Enforcer::BpfLsm,
@@ -118,6 +120,7 @@ impl Enricher {
             operation,
             object,
             arguments: Vec::new(),
+            arguments_cut: false,
             verdict: Verdict::Block(errno),
             decider,
             enforcer: Enforcer::Landlock,

@@ -9,9 +9,9 @@
 set -u
 MINIRUN=$1
 shift
-SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps last}
+SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps arguments last}
 WORK=$(mktemp -d)
-PINS=/sys/fs/bpf/palisade-v2
+PINS=/sys/fs/bpf/palisade-v3
 failed=0
 CGROUPS=/sys/fs/cgroup
 [ -e $CGROUPS/cgroup.procs ] || CGROUPS=/sys/fs/cgroup/unified
@@ -296,6 +296,70 @@ swaps() {
 		check "every one is told, by the rule's name" same "$told" $tries
 	done
 	check "nothing is lost" has_not $WORK/err "^loss"
+}
+
+# What the kernel programs read of an exec's strings: argv[0] at every place in its pages, and arguments in events.
+arguments() {
+	mkdir /arg
+	cp /bin/true /arg/busybox
+	cp /bin/true /arg/denied
+	ln -s busybox /arg/sh
+	cat >$WORK/arguments.yaml <<-POLICY
+	apiVersion: security.kubearmor.com/v1
+	kind: KubeArmorPolicy
+	metadata: { name: arguments }
+	spec:
+	  selector: { matchLabels: { any: thing } }
+	  process: { matchPaths: [ { path: /arg/sh }, { path: /arg/denied } ] }
+	  action: Block
+	POLICY
+	cat >$WORK/names.py <<-'PYTHON'
+	import os
+	def starts(argv, env={}):
+	    pid = os.fork()
+	    if pid == 0:
+	        try:
+	            os.execve("/arg/busybox", argv, env)
+	        except PermissionError:
+	            os._exit(3)
+	        os._exit(4)
+	    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+	wrong = tried = 0
+	def expect(code, argv, env={}):
+	    global wrong, tried
+	    tried += 1
+	    if starts(argv, env) != code:
+	        wrong += 1
+	        print("wrong:", len(argv[0]), argv[0][-8:], "is not", code)
+	for pages in 0, 1, 2, 31:
+	    for around in range(-6, 7):
+	        length = pages * 4096 + around
+	        if length > 0:
+	            expect(3, ["a" * length + "/sh"])
+	            expect(0, ["a" * length + "/ash"])
+	            expect(0, ["a" * length + "sh"])
+	            expect(3, ["/sh"], {"x": "y" * length})
+	            expect(3, ["/sh", "z" * length])
+	for last in "sh", "/sh", "//sh", "x/sh":
+	    expect(3, [last])
+	for last in "/", "sh/", "sh/x", "b" * 300, "/" + "b" * 252 + "/sh/" + "c" * 256:
+	    expect(0, [last])
+	print(wrong, tried)
+	PYTHON
+	run --policy $WORK/arguments.yaml -- python3 $WORK/names.py >$WORK/out 2>$WORK/err
+	read -r wrong tried <$WORK/out || wrong="none"
+	check "argv[0] is read wherever it lies ($tried programs)" same "$wrong" 0
+	[ "$wrong" = 0 ] || cat $WORK/out
+	for words in '"one", "", "\x1b[31mtwo words"' '"x" * 4088' '"x" * 4089' '"x" * 9000' '*["y"] * 5000'; do
+		run --policy $WORK/arguments.yaml -- python3 -c "import os; os.execve('/arg/denied', ['denied', $words], {'secret': 'environment'})" 2>$WORK/err
+		grep -a "^arguments" $WORK/err | cut -c1-100
+	done >$WORK/told
+	cat $WORK/told
+	check "arguments are in the event, whole" has $WORK/told '^arguments \[6, 3, 0, 14\] cut=false \["denied", "one", "", "\\u{1b}\[31mtwo words"'
+	check "a record's worth of them is not cut" has $WORK/told '^arguments \[6, 4088\] cut=false'
+	check "one byte more is cut, and said" same "$(grep -c '^arguments \[6, 4089\] cut=true' $WORK/told)" 2
+	check "so are many short ones" has $WORK/told '^arguments \[6, 1, 1, .*'
+	check "the environment is not in the event" has_not $WORK/told environment
 }
 
 last() {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{ABI_VERSION, COMM, PATH_MAX};
+use super::{ABI_VERSION, ARGUMENTS_MAX, COMM, PATH_MAX};
 
 /// One event, checked. The numbers of rules, tables and labels are the caller's to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,10 @@ pub struct Event {
     pub object: Vec<u8>,
     /// The path of the acting program; empty where it could not be told.
     pub program: Vec<u8>,
+    /// Of an exec: what it gives the program, `argv[0]` first. Empty where they cannot be read.
+    pub arguments: Vec<Vec<u8>>,
+    /// There are more arguments than these, or more of the last: a record has [`ARGUMENTS_MAX`] bytes of them.
+    pub arguments_cut: bool,
 }
 
 /// `PAL_OP_*`.
@@ -147,10 +151,13 @@ struct Fields<'a> {
 
 impl Event {
     /// The size of the fixed part, in bytes.
-    pub const HEAD_BYTES: usize = 112;
+    pub const HEAD_BYTES: usize = 120;
 
     /// The size of the largest record, in bytes.
-    pub const MAX_BYTES: usize = Self::HEAD_BYTES + 2 * PATH_MAX;
+    pub const MAX_BYTES: usize = Self::HEAD_BYTES + 2 * PATH_MAX + ARGUMENTS_MAX;
+
+    /// `PAL_EVENT_ARGUMENTS_CUT`.
+    pub(super) const ARGUMENTS_CUT: u32 = 1;
 
     /// The label of a record, without decoding the rest: for passing records on.
     #[must_use]
@@ -211,14 +218,20 @@ impl Event {
         let terminal = fields.u8()? != 0;
         let object_len = fields.length("object_len")?;
         let program_len = fields.length("program_len")?;
-        let _pad = fields.u16()?;
+        let arguments_len = fields.length("arguments_len")?;
         let family = fields.u32()?;
         let socket_type = fields.u32()?;
         let protocol = fields.u32()?;
         let comm = until_zero(&fields.take::<COMM>()?);
-        fields.need = Self::HEAD_BYTES + object_len + program_len;
+        let flags = fields.u32()?;
+        if flags & !Self::ARGUMENTS_CUT != 0 {
+            return Err(DecodeError::Number { field: "flags", number: flags.into() });
+        }
+        let _pad = fields.u32()?;
+        fields.need = Self::HEAD_BYTES + object_len + program_len + arguments_len;
         let object = fields.slice(object_len)?.to_vec();
         let program = fields.slice(program_len)?.to_vec();
+        let arguments = strings(fields.slice(arguments_len)?);
         // What follows is the ring's rounding up to 8 bytes: no part of the record.
         Ok(Self {
             code,
@@ -246,6 +259,8 @@ impl Event {
             comm,
             object,
             program,
+            arguments,
+            arguments_cut: flags & Self::ARGUMENTS_CUT != 0,
         })
     }
 }
@@ -422,6 +437,12 @@ impl Fields<'_> {
     }
 }
 
+/// Strings with a zero behind each; the last one may lack it.
+fn strings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let whole = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() { Vec::new() } else { whole.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
+}
+
 /// The bytes before the first zero.
 fn until_zero(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().copied().take_while(|b| *b != 0).collect()
@@ -478,9 +499,10 @@ mod tests {
         r.extend([1, 3, 2, 1, 0, 1]); // class operation verdict access object_kind terminal
         r.extend(11_u16.to_le_bytes());
         r.extend(8_u16.to_le_bytes());
-        r.extend([0, 0]);
+        r.extend([0, 0]); // arguments_len
         r.extend([0; 12]); // family type protocol
         r.extend(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        r.extend([0; 8]); // flags, padding
         assert_eq!(r.len(), Event::HEAD_BYTES);
         r.extend(b"/etc/shadow");
         r.extend(b"/bin/cat");
@@ -504,6 +526,32 @@ mod tests {
         assert_eq!(Event::table_of(&record), Some(77));
     }
 
+    /// The same record as an exec with arguments.
+    fn mk_exec(arguments: &[u8], cut: bool) -> Vec<u8> {
+        let mut r = mk_record();
+        (r[72], r[73]) = (0, 1);
+        r[82..84].copy_from_slice(&u16::try_from(arguments.len()).unwrap().to_le_bytes());
+        r[112] = u8::from(cut);
+        r.extend(arguments);
+        r
+    }
+
+    #[test]
+    fn arguments_are_taken_apart_at_their_zeros() {
+        for (bytes, cut, expected) in [
+            (&b"sh\0-c\0id\0"[..], false, &["sh", "-c", "id"][..]),
+            (b"sh\0\0", false, &["sh", ""]),
+            (b"\0", false, &[""]),
+            (b"sh\0-c\0i", true, &["sh", "-c", "i"]),
+            (b"", true, &[]),
+        ] {
+            let event = Event::decode(&mk_exec(bytes, cut)).unwrap();
+            let expected: Vec<_> = expected.iter().map(|text| text.as_bytes().to_vec()).collect();
+            assert_eq!((event.arguments, event.arguments_cut), (expected, cut), "{bytes:?}");
+            assert_eq!(event.program, b"/bin/cat");
+        }
+    }
+
     #[test]
     fn a_truncated_record_is_refused_at_every_length() {
         let record = mk_record();
@@ -514,7 +562,9 @@ mod tests {
 
     #[test]
     fn numbers_that_stand_for_nothing_are_refused() {
-        for (offset, value) in [(0, 99), (72, 3), (73, 0), (73, 22), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20)] {
+        for (offset, value) in
+            [(0, 99), (72, 3), (73, 0), (73, 22), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20), (83, 0x20), (112, 2)]
+        {
             let mut record = mk_record();
             record[offset] = value;
             assert!(Event::decode(&record).is_err(), "byte {offset} = {value}");
@@ -528,7 +578,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_record_never_panics(at in 0_usize..112, value: u8, cut in 0_usize..131) {
+        fn a_damaged_record_never_panics(at in 0_usize..120, value: u8, cut in 0_usize..139) {
             let mut record = mk_record();
             record[at] = value;
             record.truncate(cut);

@@ -8,7 +8,7 @@
 #ifndef PAL_ABI_H
 #define PAL_ABI_H
 
-#define PAL_ABI_VERSION 2
+#define PAL_ABI_VERSION 3
 
 /* ------------------------------------------------------------------ tables
  *
@@ -95,6 +95,7 @@ struct pal_automaton {
 #define PAL_CLASS_SOURCED 4u	/* the source is part of some match */
 #define PAL_CLASS_OWNER 8u	/* some decision depends on the owner */
 #define PAL_CLASS_LIVE_DIRS 16u	/* tree-integrity: some literal rule that can deny stands below a directory */
+#define PAL_CLASS_INVOKED 32u	/* some rule is met by the name of an invocation: PAL_MULTI_CALL is there */
 
 struct pal_class {
 	__u32 flags;
@@ -254,8 +255,15 @@ struct pal_state {
 
 #define PAL_PATH_MAX 4096
 #define PAL_COMM 16
+#define PAL_ARGUMENTS_MAX 4096
 
-/* A record of the ring buffer: this, then object_len bytes of object, then program_len bytes of the acting program. */
+/* pal_event.flags */
+#define PAL_EVENT_ARGUMENTS_CUT 1u	/* there are more arguments, or more of the last, than the record has */
+
+/*
+ * A record of the ring buffer: this, then object_len bytes of object, program_len bytes of the acting program, and of an
+ * exec arguments_len bytes of arguments, each with a zero behind it but one that is cut.
+ */
 struct pal_event {
 	__u32 abi;
 	__u32 code;		/* rule code: who decided */
@@ -279,11 +287,13 @@ struct pal_event {
 	__u8 terminal;
 	__u16 object_len;
 	__u16 program_len;
-	__u16 pad;
+	__u16 arguments_len;
 	__u32 family;		/* socket: AF_*, SOCK_*, protocol; capability: its number in family */
 	__u32 type;
 	__u32 protocol;
 	char comm[PAL_COMM];
+	__u32 flags;		/* PAL_EVENT_* */
+	__u32 pad;
 };
 
 /* pal_counters: per CPU, only ever growing. */

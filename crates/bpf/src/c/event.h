@@ -42,7 +42,7 @@ __noinline int event_send(u32 index)
 {
 	struct pal_scratch *s = scratch_at(index);
 	struct task_struct *current = bpf_get_current_task_btf();
-	u32 counter, object = 0, program, size;
+	u32 counter, object = 0, program, arguments = 0, size;
 	struct pal_event *e;
 	u64 *number;
 
@@ -61,6 +61,7 @@ __noinline int event_send(u32 index)
 	e->ppid = current->real_parent->tgid;
 	e->uid = current->cred->uid.val;
 	e->terminal = s->terminal;
+	e->flags = 0;
 	e->pad = 0;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 
@@ -72,13 +73,23 @@ __noinline int event_send(u32 index)
 	program = event_program(s, index, object);
 	e->object_len = object;
 	e->program_len = program;
+	size = (object & (PAL_PATH_MAX - 1)) + (program & (PAL_PATH_MAX - 1));
+	if (e->operation == PAL_OP_EXEC) {
+		arguments = argv_arguments(index, size);
+		FORGET(arguments);
+		if (arguments & ARGUMENTS_CUT)
+			e->flags |= PAL_EVENT_ARGUMENTS_CUT;
+		arguments &= ARGUMENTS_CUT - 1;
+	}
+	e->arguments_len = arguments;
 
 	/* Counted before the ring is tried, so that a lost record leaves a gap in the numbers. */
 	counter = PAL_COUNT_NUMBERS;
 	number = bpf_map_lookup_elem(&pal_counters, &counter);
 	if (number)
 		e->number = __sync_fetch_and_add(number, 1) + 1;
-	size = (object & (PAL_PATH_MAX - 1)) + (program & (PAL_PATH_MAX - 1));
+	if (arguments <= PAL_ARGUMENTS_MAX)
+		size += arguments;
 	if (bpf_ringbuf_output(&pal_events, e, sizeof(*e) + size, 0))
 		count(PAL_COUNT_EVENTS_LOST);
 	else

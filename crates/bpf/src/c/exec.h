@@ -27,36 +27,6 @@ int BPF_PROG(pal_exec_begin, struct linux_binprm *bprm)
 	return 0;
 }
 
-/*
- * Puts the name by which a multi-call program is invoked behind the path: "//" and the last component of the string
- * at s->called. Reads that into s->data. The length of the name, 0 if there is none.
- */
-__noinline int exec_invocation(u32 index)
-{
-	struct pal_scratch *s = scratch_at(index);
-	u32 end, len = 0;
-	long size;
-
-	if (!s)
-		return 0;
-	size = bpf_probe_read_kernel_str(s->data, PAL_PATH_MAX, (void *)s->called);
-	if (size <= 1 || size > PAL_PATH_MAX)
-		return 0;
-	end = size - 1;
-	/* A component has at most NAME_MAX bytes, so its '/' is found within one more. */
-	for (u32 i = 0; i < NAME_MAX; i++) {
-		if (len >= end || s->data[(end - len - 1) & (PAL_PATH_MAX - 1)] == '/')
-			break;
-		len++;
-	}
-	s->path[PATH_END + 1] = '/';
-	len &= NAME_MAX;
-	if (bpf_probe_read_kernel(&s->path[PATH_END + 2], len, &s->data[(end - len) & (PAL_PATH_MAX - 1)]))
-		return 0;
-	s->path[PATH_END + 2 + len] = 0;
-	return len;
-}
-
 /* A path in s, or a memfd's name; for exec both are programs. */
 static __always_inline enum status exec_path(struct access *a, struct file *file)
 {
@@ -91,7 +61,10 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 		a.s->source = task->stage;
 	}
 	access_owner(&a, bprm->file->f_inode, bprm->file->f_path.mnt);
-	access_owner(&a, bprm->file->f_inode, bprm->file->f_path.mnt);
+	a.s->called = (u64)bprm->interp;
+	a.s->argv_tables = (u64)bprm->mm->pgd;
+	a.s->argv_at = bprm->p;
+	a.s->argv_count = bprm->argc;
 	a.s->status = exec_path(&a, bprm->file);
 	if (a.s->status == PATH_INTERNAL) {
 		access_end(&a);
@@ -102,10 +75,8 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 	if (handle_header(a.s->handle) & PAL_TABLE_FOLD)
 		class = table_source(a.s->handle, a.index, a.s->status == PATH_OK ? SOURCE_OF_PATH : SOURCE_UNKNOWN);
 	table_id = a.s->handle;
-	if (a.s->status == PATH_OK) {
-		a.s->called = (u64)bprm->interp;
-		a.s->invoked = exec_invocation(a.index);
-	}
+	if (handle_class(a.s->handle) & PAL_CLASS_INVOKED && a.s->status == PATH_OK && argv_names(a.index))
+		a.s->status = PATH_UNRESOLVABLE;
 	refused = judge(&a);
 	/* A class of a table that went away meanwhile is none of the next one's. */
 	if (class & TABLE_GONE || table_id != (u32)a.s->handle)

@@ -125,7 +125,7 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 	s->operations = operations;
 	s->owner = 0;
 	s->quiet = 0;
-	s->invoked = 0;
+	s->names = 0;
 	s->source = 0;
 	s->terminal = 0;
 	s->event.operation = operation;
@@ -199,8 +199,11 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 		if (status == PATH_INTERNAL)
 			status = path_memfd(index);
 	}
+	s->names = 0;
+	if (s->event.operation == PAL_OP_EXEC && status == PATH_OK && handle_class(handle) & PAL_CLASS_INVOKED &&
+	    argv_names(index))
+		status = PATH_UNRESOLVABLE;
 	s->status = status;
-	s->invoked = 0;
 	return table_judge(handle, index);
 }
 

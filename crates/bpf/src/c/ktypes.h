@@ -217,6 +217,7 @@ struct signal_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	void *pgd;
 };
 
 struct cred {
@@ -268,7 +269,10 @@ struct vm_area_struct {
 };
 
 struct linux_binprm {
+	struct mm_struct *mm;
+	unsigned long p;
 	struct file *file;
+	int argc;
 	const char *interp;
 };
 

@@ -5,7 +5,7 @@
  *   abi.h         the contract with user space
  *   ktypes.h      what the programs know of the kernel's types
  *   maps.h        maps and counters; scratch.h: working memory
- *   path.h        object -> path
+ *   path.h        object -> path; argv.h: the strings of an exec
  *   table.h       path -> decision; table_size.h: the part that exists once per table size
  *   label.h       task -> workload; fork.h: labels through the life of tasks
  *   socket.h      socket -> row of its class
@@ -24,6 +24,7 @@
 #include "maps.h"
 #include "scratch.h"
 #include "path.h"
+#include "argv.h"
 #include "table.h"
 #include "socket.h"
 #include "label.h"

@@ -23,6 +23,13 @@
 #define PATH_END (PAL_PATH_MAX - 1)
 #define PATH_ROOM (PAL_PATH_MAX + 1024)
 
+/*
+ * Object and program have 4,095 bytes each at most: arguments begin before DATA_ARGUMENTS. Some may be read a page
+ * further on, and a zero is put behind.
+ */
+#define DATA_ARGUMENTS (2 * PAL_PATH_MAX)
+#define DATA_BYTES (2 * DATA_ARGUMENTS)
+
 /* What became of the object's path. */
 enum status {
 	PATH_OK = 0,
@@ -57,8 +64,15 @@ struct pal_scratch {
 	u32 status;		/* enum status */
 	u32 row;
 	u32 quiet;		/* judged, not reported */
-	u64 called;		/* address of the name that a program is invoked by */
-	u32 invoked;		/* length of the invocation name that follows the path, 0: none */
+	/* An exec (argv.h). */
+	u64 called;		/* address of the name that was executed */
+	u64 argv_tables;	/* page tables of the address space that is set up for the program */
+	u64 argv_at;		/* argv[0] in it; the other strings follow */
+	u32 argv_count;
+	u32 argv_end;		/* of those that were gone through, and */
+	u32 argv_found;		/* how many that are */
+	u32 names;		/* name[] in use: those that the program is invoked by */
+	char name[2][256];
 
 	/* Mounts where an object without one may lie (attr.h). */
 	u64 super;
@@ -69,9 +83,9 @@ struct pal_scratch {
 	u32 found;
 	u32 vectors[PAL_AUTOMATA + 6];	/* room for an index of four bits */
 
-	/* The record as it goes out: the event, then the object, then the program. */
+	/* The record as it goes out: the event, then the object, the program, the arguments. */
 	struct pal_event event;
-	char data[2 * PAL_PATH_MAX];
+	char data[DATA_BYTES];
 
 	char path[PATH_ROOM];
 };
@@ -91,7 +105,7 @@ struct {
 
 /*
  * Number of slots - 1, a power of two - 1. User space may lower it before loading, together with the map's
- * max_entries, to 8 slots for each CPU there is (14 KiB a slot).
+ * max_entries, to 8 slots for each CPU there is (22 KiB a slot).
  */
 const volatile u32 pal_slots_mask = SCRATCH_SLOTS * SCRATCH_CPUS - 1;
 

@@ -229,7 +229,7 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 	s->found = 0;
 	if (s->status == PATH_NONE)
 		cell += s->row * c->ncols;
-	/* Automata 0 to globs, then the one for multi-call programs. */
+	/* Automata 0 to globs (8 at most), then the one for multi-call programs, once for each name (2 at most). */
 	for (u32 i = 0; i < PAL_AUTOMATA; i++) {
 		u32 k = i, state, accept;
 		u64 end;
@@ -237,9 +237,8 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 		if (s->status == PATH_NONE)
 			break;
 		if (i > c->globs) {
-			if (!s->invoked)
+			if (i - c->globs > s->names)
 				break;
-			s->invoked = 0;
 			k = PAL_MULTI_CALL;
 		}
 		state = c->a[k].start;
@@ -247,7 +246,7 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 			continue;
 		/* The name stands behind the path's end: let the automaton run on. */
 		if (k == PAL_MULTI_CALL)
-			s->path[PATH_END] = '/';
+			argv_place_name(index, i - c->globs - 1);
 		end = SIZED(walk_all)(slot, id, index, s->offset, state);
 		s->path[PATH_END] = 0;
 		if (end & TABLE_GONE)

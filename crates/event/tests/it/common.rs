@@ -81,6 +81,7 @@ pub(crate) fn mk_event() -> Event {
         operation: Operation::Exec,
         object: Object::Path(b"/bin/sleep".to_vec()),
         arguments: mk_arguments(&["sleep", "1"]),
+        arguments_cut: false,
         verdict: Verdict::Block(Errno::ACCES),
         decider: Decider::Rule(Arc::new(mk_rule(RuleList::ProcessPaths))),
         enforcer: Enforcer::BpfLsm,

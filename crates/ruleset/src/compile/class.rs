@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use palisade_policy::model::{Action, Class};
 
 use super::layout::{
-    AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS, CLASS_SOURCED, COMPOSE,
-    ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
+    AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_INVOKED, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS,
+    CLASS_SOURCED, COMPOSE, ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use super::sources::{Column, Columns, Sources};
 use super::{AutomatonStats, ClassStats, CompileError, count, groups};
@@ -177,6 +177,7 @@ impl<'a> ClassWriter<'a> {
         }
         header.globs = count(automata.len() - 1);
         if !invoked.is_empty() {
+            header.flags |= CLASS_INVOKED;
             automata.push((MULTI_CALL_AUTOMATON, invoked.len(), groups::literal(&invoked, &blame)?));
         }
         self.names = names;

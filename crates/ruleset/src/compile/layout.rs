@@ -2,7 +2,7 @@
 //! here.
 
 /// The version of the layout (`PAL_ABI_VERSION`).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Words of `t[]` by size class, as powers of two (`PAL_BITS_*`): 64 KiB, 512 KiB, 4 MiB, 32 MiB.
 pub const SIZE_BITS: [u32; 4] = [13, 16, 19, 22];
@@ -40,6 +40,7 @@ pub(crate) const CLASS_PTS: u32 = 2;
 pub(crate) const CLASS_SOURCED: u32 = 4;
 pub(crate) const CLASS_OWNER: u32 = 8;
 pub(crate) const CLASS_LIVE_DIRS: u32 = 16;
+pub(crate) const CLASS_INVOKED: u32 = 32;
 
 pub(crate) const TABLE_SOURCES: u32 = 1;
 pub(crate) const TABLE_FOLD: u32 = 2;
