@@ -9,7 +9,7 @@
 set -u
 MINIRUN=$1
 shift
-SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps arguments last}
+SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps arguments once last}
 WORK=$(mktemp -d)
 PINS=/sys/fs/bpf/palisade-v3
 failed=0
@@ -360,6 +360,33 @@ arguments() {
 	check "one byte more is cut, and said" same "$(grep -c '^arguments \[6, 4089\] cut=true' $WORK/told)" 2
 	check "so are many short ones" has $WORK/told '^arguments \[6, 1, 1, .*'
 	check "the environment is not in the event" has_not $WORK/told environment
+}
+
+# One event for one open; and what was reported of one keeps nothing silent about another.
+once() {
+	mkdir /once
+	cat >$WORK/once.yaml <<-POLICY
+	apiVersion: security.kubearmor.com/v1
+	kind: KubeArmorPolicy
+	metadata: { name: once }
+	spec:
+	  selector: { matchLabels: { any: thing } }
+	  file: { matchDirectories: [ { dir: /once/ } ] }
+	  action: Audit
+	POLICY
+	tally() { # MODE CODE: events that the code makes, aggregated ones by their count
+		run $1 --policy $WORK/once.yaml -- python3 -c "import os; O = os.open; W, R, C, T = os.O_WRONLY, os.O_RDONLY, os.O_CREAT, os.O_TRUNC; $2" 2>$WORK/err
+		sed -n 's/^event .* -> \/once\/.* x\([0-9]*\)$/\1/p' $WORK/err | paste -sd+ | { read -r sum; echo $((${sum:-0})); }
+	}
+	for mode in "" --audit; do
+		rm -f /once/*
+		check "creating and opening is one event ($mode)" same "$(tally "$mode" 'O("/once/a", W | C)')" 1
+		check "so is truncating" same "$(tally "$mode" 'O("/once/a", W | T)')" 1
+		check "so is all three, twice" same "$(tally "$mode" 'O("/once/b", W | C | T); O("/once/b", W | C | T)')" 2
+		check "mknod and then open are two" same "$(tally "$mode" 'os.mknod("/once/c"); O("/once/c", W)')" 2
+		check "a creation and a later open are two" same "$(tally "$mode" 'O("/once/d", W | C); O("/once/d", R)')" 2
+		check "an open and ftruncate are two, truncate is one more" same "$(tally "$mode" 'f = O("/once/d", W | T); os.ftruncate(f, 1); os.truncate("/once/d", 0)')" 3
+	done
 }
 
 last() {

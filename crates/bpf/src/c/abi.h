@@ -204,8 +204,9 @@ struct pal_task {
 	__u64 home_root;
 	__u64 handle;
 	__u64 label_word;
+	__u64 created;
+	__u32 created_told;
 	__u32 root_seq;
-	__u32 pad;
 };
 
 #define PAL_TASKS 32768		/* labelled threads alive at once */

@@ -42,6 +42,11 @@ int BPF_PROG(pal_file_open, struct file *file)
 	a.s->event.access = operations;
 	refused = 0;
 	if (!is_inner_open(file)) {
+		if (a.task->created) {
+			if (a.task->created == (u64)file->f_path.dentry)
+				a.s->told = a.task->created_told;
+			a.task->created = 0;
+		}
 		access_owner(&a, file->f_inode, file->f_path.mnt);
 		refused = access_path(&a, file->f_path.dentry, file->f_path.mnt);
 	}
@@ -121,18 +126,34 @@ int BPF_PROG(pal_path_chown, const struct path *path)
 	return change_path(path, PAL_OP_CHOWN);
 }
 
+/* An open that truncates has been judged, and reported, as a write of the same object a moment ago. */
+static __always_inline int truncate(struct dentry *dentry, struct vfsmount *mount, struct inode *inode)
+{
+	struct access a;
+	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_TRUNCATE, FILE_WRITE);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	if (is_opening())
+		a.s->told = STRICTEST;
+	access_owner(&a, inode, mount);
+	refused = access_path(&a, dentry, mount);
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
 /* truncate(2), and before 6.2 ftruncate(2) and open(O_TRUNC) too. */
 SEC("lsm/path_truncate")
 int BPF_PROG(pal_path_truncate, const struct path *path)
 {
-	return change_path(path, PAL_OP_TRUNCATE);
+	return truncate(path->dentry, path->mnt, path->dentry->d_inode);
 }
 
 /* ftruncate(2) and open(O_TRUNC), from 6.2 on. */
 SEC("?lsm/file_truncate")
 int BPF_PROG(pal_file_truncate, struct file *file)
 {
-	return change(file->f_path.dentry, file->f_path.mnt, file->f_inode, PAL_OP_TRUNCATE);
+	return truncate(file->f_path.dentry, file->f_path.mnt, file->f_inode);
 }
 
 /* A new name for a file: what can be read and written by it is what the old name gives away. */

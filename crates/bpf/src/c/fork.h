@@ -43,6 +43,7 @@ int BPF_PROG(pal_task_newtask, struct task_struct *child, u64 clone_flags)
 	copy.write_mount = 0;
 	copy.socket_mount = 0;
 	copy.socket_dentry = 0;
+	copy.created = 0;
 	task_store(tid, &copy, true);
 	return 0;
 }

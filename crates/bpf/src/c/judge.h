@@ -125,6 +125,7 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 	s->operations = operations;
 	s->owner = 0;
 	s->quiet = 0;
+	s->told = 0;
 	s->names = 0;
 	s->source = 0;
 	s->terminal = 0;
@@ -208,6 +209,33 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 }
 
 /*
+ * One open, one event. An open that creates its file is judged as it creates and as it opens, one that truncates as it
+ * opens and as it truncates; each judgement denies for itself, and the second reports only what is stricter than what the
+ * first has reported.
+ *
+ * The kernel keeps a nameidata while it walks a path and opens what it finds, not during mknod(2), truncate(2) or
+ * ftruncate(2). A creation's note is used up by the thread's next open, whatever that opens, and counts for the same
+ * object alone. So what it keeps silent stands directly behind an event of the same thread about the same object that says
+ * as much; at most one for each.
+ */
+static __always_inline bool is_opening(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	return current->nameidata;
+}
+
+static __always_inline void note_created(const struct pal_scratch *s, u32 told)
+{
+	struct pal_task *task = task_own();
+
+	if (!task)
+		return;
+	task->created = s->start_dentry;
+	task->created_told = told;
+}
+
+/*
  * Carries out a decision about what stands in the slot, and reports it. 0: it passes; 1: it is refused. A function of
  * its own for all that is not silently allowed; built-in rules come here directly.
  */
@@ -215,7 +243,7 @@ __noinline int judge_decided(u32 index, u64 decision)
 {
 	struct pal_scratch *s = scratch_at(index);
 	struct pal_event *e;
-	u32 verdict;
+	u32 verdict, refused;
 
 	if (!s)
 		return 1;
@@ -258,10 +286,13 @@ __noinline int judge_decided(u32 index, u64 decision)
 		e->type = 0;
 		e->protocol = 0;
 	}
-	verdict = e->error;
-	if (!s->quiet)
+	refused = e->error;
+	if (!s->quiet && (refused || strictness(decision) > s->told)) {
 		event_send(index);
-	return verdict != 0;
+		if (e->operation == PAL_OP_CREATE && is_opening())
+			note_created(s, strictness(decision));
+	}
+	return refused != 0;
 }
 
 /* Judges what stands in the slot. 0: it passes; 1: it is refused. */

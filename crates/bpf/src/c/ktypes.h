@@ -257,6 +257,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	const struct cred *cred;
+	struct nameidata *nameidata;
 	char comm[16];
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;

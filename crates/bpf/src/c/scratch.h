@@ -64,6 +64,7 @@ struct pal_scratch {
 	u32 status;		/* enum status */
 	u32 row;
 	u32 quiet;		/* judged, not reported */
+	u32 told;		/* strictness of what was reported of this access by an earlier hook, 0: nothing */
 	/* An exec (argv.h). */
 	u64 called;		/* address of the name that was executed */
 	u64 argv_tables;	/* page tables of the address space that is set up for the program */

@@ -79,12 +79,14 @@ static __always_inline u32 mask_if_zero(u32 x)
 	return (u32)(((s64)(u64)x - 1) >> 63);
 }
 
+#define STRICTEST 3
+
 /* Block, would block, audit, allow: how a decision stands against another of the same access. */
 static __always_inline u32 strictness(u32 decision)
 {
 	u32 verdict = decision >> 30;
 
-	return verdict == PAL_BLOCK ? 3 : verdict == PAL_WOULD_BLOCK ? 2 : verdict;
+	return verdict == PAL_BLOCK ? STRICTEST : verdict == PAL_WOULD_BLOCK ? 2 : verdict;
 }
 
 /* One evaluation of the composition rule (abi.h): with, or without, the policies in audited mode. */

@@ -119,6 +119,21 @@ pub(super) fn protected(
     }
 }
 
+/// Whether the call is one open, so that it makes one event at most, whatever it creates or truncates on its way.
+fn is_one_open(op: Op) -> bool {
+    matches!(
+        op,
+        Op::OpenRead
+            | Op::OpenWrite
+            | Op::OpenRdwr
+            | Op::OpenAppend
+            | Op::OpenTrunc
+            | Op::OpenReadTrunc
+            | Op::Create
+            | Op::CreateRead
+    )
+}
+
 fn as_the_case_says(case: &Case, access: &AccessCase, without: &Observed, seen: &Observed, reports: bool) -> Result<(), String> {
     let denies = denies(case, access);
     let wanted = if denies { Outcome::Failed(access.blocked_errno().number()) } else { without.outcome };
@@ -127,6 +142,9 @@ fn as_the_case_says(case: &Case, access: &AccessCase, without: &Observed, seen: 
     }
     if !reports {
         return Ok(());
+    }
+    if is_one_open(access.op) && seen.events.len() > 1 {
+        return Err(format!("one open, several events: {}", said(&seen.events)));
     }
     let allowed: Vec<&str> = access.rule.as_deref().unwrap_or_default().split('|').collect();
     let names_it = |e: &SeenEvent| e.verdict == access.verdict && allowed.contains(&e.rule.as_str());
