@@ -94,7 +94,8 @@ fn tell(notice: Notice) {
             eprintln!("started backend={backend:?} coverage={coverage} cgroup={cgroup:?} refused={refused:?}");
         }
         Notice::Record(Record::Event(event)) => {
-            let palisade_event::Event { verdict, operation, object, decider, repeats, process, arguments, arguments_cut, .. } = &*event;
+            let palisade_event::Event { verdict, operation, object, decider, repeats, process, arguments, arguments_cut, .. } =
+                &*event;
             let program = String::from_utf8_lossy(&process.program).into_owned();
             let by = (decider.policy_name(), decider.rule_name());
             let object = if let palisade_event::Object::Path(path) = object {

@@ -166,6 +166,13 @@ impl Home {
         self.write(&self.record_of(&record.id), record)
     }
 
+    /// What the run of a label has set up, if it is there.
+    #[must_use]
+    pub fn run_of(&self, label: u32) -> Option<RunRecord> {
+        let records = self.ids().ok()?.into_iter().filter_map(|id| self.read::<RunRecord>(&self.record_of(&id)).ok());
+        records.into_iter().find(|record| record.label == label)
+    }
+
     /// Takes a run's entry away.
     ///
     /// # Errors

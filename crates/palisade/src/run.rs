@@ -114,6 +114,8 @@ struct Teller {
     text: Text,
     options: EncodeOptions,
     summary: Summary,
+    /// The run's name: events of other runs, whose palisade is gone, are told and not summed up.
+    run: String,
     /// Events that could not be written.
     unwritten: u64,
 }
@@ -156,7 +158,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         repeat_window: REPEAT_WINDOW,
         host: host(),
     };
-    let mut teller = Teller::new(&args)?;
+    let mut teller = Teller::new(&args, &options)?;
     if !args.quiet && !unenforced.is_empty() {
         print_error(&unenforced)?;
     }
@@ -173,6 +175,14 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+/// Whether a record is of the run of this name.
+fn is_of(record: &Record, run: &str) -> bool {
+    match record {
+        Record::Event(event) => event.workload.as_deref().is_none_or(|workload| workload.container == run),
+        Record::Loss(_) | Record::Message(_) => true,
     }
 }
 
@@ -197,7 +207,7 @@ fn unenforced(policies: &[Policy]) -> String {
 // === impl Teller ===
 
 impl Teller {
-    fn new(args: &Args) -> anyhow::Result<Self> {
+    fn new(args: &Args, run: &RunOptions) -> anyhow::Result<Self> {
         let file = match &args.output {
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path);
@@ -209,7 +219,16 @@ impl Teller {
         let options = EncodeOptions { drop_command_lines: args.drop_command_lines };
         let styles = if coloured { Styles::coloured() } else { Styles::default() };
         let text = Text { options, styles, layout: Layout::default() };
-        Ok(Self { file, json: args.json, quiet: args.quiet, text, options, summary: Summary::default(), unwritten: 0 })
+        Ok(Self {
+            file,
+            json: args.json,
+            quiet: args.quiet,
+            text,
+            options,
+            summary: Summary::default(),
+            run: run.name.clone(),
+            unwritten: 0,
+        })
     }
 
     fn notice(&mut self, notice: Notice, options: &RunOptions, quiet: bool, gaps: bool) -> io::Result<()> {
@@ -229,7 +248,9 @@ impl Teller {
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        self.summary.add(record);
+        if is_of(record, &self.run) {
+            self.summary.add(record);
+        }
         let line = if self.json { json::encode(record, self.options).map_err(io::Error::other)? } else { self.text.line(record) };
         let Some(file) = &mut self.file else { return print_error(&line) };
         if let Err(error) = file.write_all(line.as_bytes()) {

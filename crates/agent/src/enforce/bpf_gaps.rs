@@ -16,14 +16,12 @@ pub struct BpfGap {
 }
 
 /// All of them.
-pub const BPF_GAPS: &[BpfGap] = &[
-    BpfGap {
-        name: "allowed-args",
-        text: "the kernel programs do not judge arguments: no exec passes because of `allowedArgs`, it is judged as one \
+pub const BPF_GAPS: &[BpfGap] = &[BpfGap {
+    name: "allowed-args",
+    text: "the kernel programs do not judge arguments: no exec passes because of `allowedArgs`, it is judged as one \
                whose arguments are not listed",
-        concerns: has_allowed_args,
-    },
-];
+    concerns: has_allowed_args,
+}];
 
 /// The gaps of a rule set under the BPF back end.
 #[must_use]

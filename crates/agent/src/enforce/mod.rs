@@ -3,6 +3,7 @@
 pub mod bpf;
 mod bpf_gaps;
 pub mod landlock;
+pub mod legend;
 pub mod table;
 
 use std::fmt;

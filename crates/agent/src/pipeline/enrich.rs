@@ -12,16 +12,27 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::facts::Facts;
 use crate::enforce::landlock::{Denied, DeniedTask, Reason, SeenDenial};
+use crate::enforce::legend;
 use crate::enforce::table::Rules;
+use crate::home::Home;
 
 /// How long what `/proc` said of a process is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
 /// Processes remembered at most.
 const REMEMBERED: usize = 1024;
 
-/// What the rule codes of each table stand for. Shared: whoever swaps a table adds the new one first.
+/// What the rule codes of each table stand for. Shared: whoever swaps a table adds the new one first. Those of other
+/// runs are read from disk, where each run keeps them.
 #[derive(Clone, Debug, Default)]
-pub struct Legends(Arc<Mutex<HashMap<u32, Rules>>>);
+pub struct Legends {
+    own: Arc<Mutex<HashMap<u32, Rules>>>,
+    /// Of other runs; `None` where there is none to read.
+    others: Arc<Mutex<HashMap<u32, Option<Rules>>>>,
+    home: Option<Home>,
+}
+
+/// Tables of other runs remembered at most.
+const OTHERS: usize = 64;
 
 /// Makes events of one workload.
 #[derive(Debug)]
@@ -36,14 +47,29 @@ pub struct Enricher {
 // === impl Legends ===
 
 impl Legends {
+    /// With the legends that runs of this home keep.
+    #[must_use]
+    pub fn of(home: Home) -> Self {
+        Self { home: Some(home), ..Self::default() }
+    }
+
     /// Adds a table, before it is put into the kernel.
     pub fn add(&self, table_id: u32, rules: Rules) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(table_id, rules);
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(table_id, rules);
     }
 
     fn rule(&self, table_id: u32, index: usize) -> Option<Arc<palisade_event::Rule>> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.get(&table_id)?.get(index).cloned()
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = own.get(&table_id) {
+            return rules.get(index).cloned();
+        }
+        drop(own);
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if others.len() >= OTHERS && !others.contains_key(&table_id) {
+            others.clear();
+        }
+        let read = || legend::rules(&self.home.as_ref()?.legend(table_id).ok()?);
+        others.entry(table_id).or_insert_with(read).as_ref()?.get(index).cloned()
     }
 }
 
@@ -63,7 +89,13 @@ impl Enricher {
     }
 
     /// The event of a record. What `/proc` knows of the process is read at once: it may be gone soon.
-    pub fn event(&mut self, mut record: abi::Event) -> Event {
+    pub fn event(&mut self, record: abi::Event) -> Event {
+        let workload = Arc::clone(&self.workload);
+        self.event_of(record, workload)
+    }
+
+    /// The same for another workload.
+    pub fn event_of(&mut self, mut record: abi::Event, workload: Arc<Workload>) -> Event {
         let arguments = std::mem::take(&mut record.arguments);
         self.number += 1;
         let time = boottime_to_wall(record.time_ns);
@@ -73,7 +105,7 @@ impl Enricher {
             time,
             repeats: Repeats::once(time),
             host: Arc::clone(&self.host),
-            workload: Some(Arc::clone(&self.workload)),
+            workload: Some(workload),
             operation: operation(&record),
             object: object(&record),
             arguments,

@@ -6,7 +6,8 @@
 //! socket of this run ------------------------------------------------------> decode -> enrich -> sink
 //! ```
 //! All runs of a machine share one ring, which has one consumer. Whoever holds `reader.lock` is it and passes on what is
-//! not its own; when it ends, or is killed, another takes over where it stopped. Everything happens on one thread.
+//! not its own; when it ends, or is killed, another takes over where it stopped. What belongs to a run whose palisade was
+//! killed it tells itself, as that run's and by the legend that the run keeps on disk. Everything happens on one thread.
 //!
 //! Under Landlock the source is the kernel's audit log (`audit`); each run reads it for itself.
 //!
@@ -21,6 +22,7 @@ mod enrich;
 mod facts;
 mod relay;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 use palisade_bpf::abi::Event;
 use palisade_bpf::maps::Maps;
 use palisade_bpf::ring::{Gaps, Reader, RingError};
-use palisade_event::{Loss, LossPlace, Record};
+use palisade_event::{Loss, LossPlace, Record, Workload};
 use thiserror::Error;
 
 use crate::home::{Home, HomeError};
@@ -44,6 +46,8 @@ pub use enrich::{Enricher, Legends, boottime_to_wall, now};
 const TURN: Duration = Duration::from_millis(50);
 /// Records taken from the ring at once.
 const BATCH: usize = 256;
+/// Workloads without a palisade remembered at most.
+const ORPHANS: usize = 64;
 /// How long the end tells records that are on their way; what comes later is only counted.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long the end counts them, at most: the workload is gone by then, so there is an end to them.
@@ -93,6 +97,8 @@ struct Worker {
     enricher: Enricher,
     sink: Sink,
     unsent: Unsent,
+    /// Workloads whose palisade is gone, by table: table ids are never used again, labels are.
+    orphans: HashMap<u32, Arc<Workload>>,
     /// The end is near: records are counted as lost rather than told.
     counting: bool,
 }
@@ -130,7 +136,9 @@ impl Pipeline {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let unsent = Unsent::default();
-        let mut worker = Worker { home: home.clone(), label, reader, inbox, role: None, enricher, sink, unsent, counting: false };
+        let home = home.clone();
+        let orphans = HashMap::new();
+        let mut worker = Worker { home, label, reader, inbox, role: None, enricher, sink, unsent, orphans, counting: false };
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
         Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
     }
@@ -212,8 +220,9 @@ impl Worker {
                 Some(label) if label == self.label => self.take(&record),
                 Some(label) => {
                     note_number(&mut self.role, &record);
-                    if let Some(role) = &mut self.role {
-                        role.outbox.send(label, &record);
+                    let sent = self.role.as_mut().is_some_and(|role| role.outbox.send(label, &record));
+                    if !sent {
+                        self.take_orphan(label, &record);
                     }
                 }
                 None => self.unsent.undecoded += 1,
@@ -243,7 +252,28 @@ impl Worker {
         any
     }
 
+    /// A record of a run whose palisade is gone while its processes live on: told here, as that run's, or it would be
+    /// told nowhere.
+    fn take_orphan(&mut self, label: u32, record: &[u8]) {
+        let Some(table) = Event::table_of(record) else { return };
+        if self.orphans.len() >= ORPHANS && !self.orphans.contains_key(&table) {
+            self.orphans.clear();
+        }
+        let home = &self.home;
+        let orphan = self.orphans.entry(table).or_insert_with(|| {
+            let container = home.run_of(label).map_or_else(|| format!("label {label}"), |run| format!("run {}", run.id));
+            Arc::new(Workload { container, ..Workload::default() })
+        });
+        let workload = Arc::clone(orphan);
+        self.take_as(record, Some(workload));
+    }
+
     fn take(&mut self, record: &[u8]) {
+        self.take_as(record, None);
+    }
+
+    /// Tells a record, of another workload where one is given.
+    fn take_as(&mut self, record: &[u8], other: Option<Arc<Workload>>) {
         let event = match Event::decode(record) {
             Ok(event) => event,
             Err(_) => {
@@ -251,12 +281,18 @@ impl Worker {
                 return;
             }
         };
-        note_number(&mut self.role, record);
+        if other.is_none() {
+            note_number(&mut self.role, record);
+        }
         if self.counting {
             self.unsent.late += 1;
             return;
         }
-        let record = Record::from(self.enricher.event(event));
+        let event = match other {
+            Some(workload) => self.enricher.event_of(event, workload),
+            None => self.enricher.event(event),
+        };
+        let record = Record::from(event);
         if !(self.sink)(record) {
             self.unsent.sink += 1;
         }

@@ -158,15 +158,16 @@ impl Outbox {
         Self { home, peers: HashMap::new(), silent: HashSet::new() }
     }
 
-    /// Sends a record to the run of a label, without waiting. Nobody there: the record is nobody's. No room: counted,
-    /// and told when there is room again.
-    pub(super) fn send(&mut self, label: u32, record: &[u8]) {
+    /// Sends a record to the run of a label, without waiting. False: nobody is there to get it. No room: counted, and
+    /// told when there is room again.
+    #[must_use]
+    pub(super) fn send(&mut self, label: u32, record: &[u8]) -> bool {
         let table = Event::table_of(record).unwrap_or(0);
         if self.silent.contains(&table) {
-            return;
+            return false;
         }
         if self.peers.get_mut(&label).is_some_and(|peer| peer.send(record).is_ok()) {
-            return;
+            return true;
         }
         // None yet; or that of an earlier run which had the label and has ended.
         self.peers.remove(&label);
@@ -175,12 +176,14 @@ impl Outbox {
                 self.silent.clear();
             }
             self.silent.insert(table);
-            return;
+            return false;
         };
         let mut peer = Peer { socket, ring_lost: 0, socket_lost: 0 };
-        if peer.send(record).is_ok() {
+        let sent = peer.send(record).is_ok();
+        if sent {
             self.peers.insert(label, peer);
         }
+        sent
     }
 
     /// Tells every run of records that the ring lost.

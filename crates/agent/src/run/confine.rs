@@ -256,7 +256,7 @@ fn arm_bpf(options: &RunOptions, id: &str, cgroup: &Result<Cgroup, String>, rule
             Stop::Unsupported(error.to_string())
         }
     })?;
-    let legends = Legends::default();
+    let legends = Legends::of(enforcer.home().clone());
     match protect(options, &mut enforcer, cgroup, rules, &legends) {
         Ok(workload) => {
             let protection = Protection { enforcer, workload, rules: rules.clone(), generation: FIRST_GENERATION, legends };

@@ -139,6 +139,7 @@ killed() {
 	rm -f $WORK/alive
 	wait_for $WORK/alive alive
 	check "who lives on after kill -9 is still denied" empty $WORK/out
+	check "and the denial is told by another run, by the rule's name" has $WORK/holder 'event Block.* -> /denied/1 by ("p1", "file.matchPaths\[0\]")'
 	run -- true 2>/dev/null
 	check "the next run leaves it alone while it lives" same "$(ls /run/palisade/runs/*.lock | wc -l)" 2
 	rm -f $WORK/alive
