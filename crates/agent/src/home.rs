@@ -102,6 +102,12 @@ impl Home {
         Ok(home)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Takes the lock, waiting for whoever has it. Nobody keeps it longer than loading the programs takes (seconds).
     ///
     /// # Errors

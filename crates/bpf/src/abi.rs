@@ -15,7 +15,7 @@ pub const SIZES: usize = 4;
 /// `PAL_BITS_S` to `PAL_BITS_X`: the words of a table, as a power of two, by size class.
 pub const TABLE_BITS: [u32; SIZES] = [13, 16, 19, 22];
 /// `PAL_HEADER_BYTES`: what stands before the words of a table.
-pub const HEADER_BYTES: usize = 48 + CLASSES * (56 + AUTOMATA * 16);
+pub const HEADER_BYTES: usize = 56 + CLASSES * (56 + AUTOMATA * 16);
 /// `PAL_CLASSES`.
 pub const CLASSES: usize = 4;
 /// `PAL_AUTOMATA`.
@@ -260,7 +260,7 @@ mod tests {
         for (name, value) in counters {
             assert!(Counter::ALL.iter().any(|k| u64::from(k.number()) == *value), "{name}");
         }
-        assert!(ABI_H.contains("#define PAL_HEADER_BYTES (48 + PAL_CLASSES * (56 + PAL_AUTOMATA * 16))"));
+        assert!(ABI_H.contains("#define PAL_HEADER_BYTES (56 + PAL_CLASSES * (56 + PAL_AUTOMATA * 16))"));
     }
 
     /// What clang laid out is what is read here: sizes and offsets from the object's own BTF, which needs no kernel.

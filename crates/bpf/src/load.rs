@@ -259,7 +259,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     rest.find(after).map(|end| &rest[..end])
 }
 
-const _: () = assert!(HEADER_BYTES == 976, "PAL_HEADER_BYTES of abi.h");
+const _: () = assert!(HEADER_BYTES == 984, "PAL_HEADER_BYTES of abi.h");
 
 #[cfg(test)]
 mod tests {

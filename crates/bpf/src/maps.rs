@@ -2,7 +2,10 @@
 
 mod tables;
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use thiserror::Error;
@@ -26,6 +29,8 @@ pub struct Maps {
     pub iterated: Iterated,
     /// Counters.
     pub counters: Counters,
+    /// What is Palisade's own.
+    pub own: Own,
     /// The ring of events.
     pub events: MapHandle,
 }
@@ -55,6 +60,22 @@ pub struct Iterated(MapHandle);
 pub struct Counters {
     of_cpu: MapHandle,
     judged: MapHandle,
+}
+
+/// `pal_own` and `pal_links`: what no workload may touch. Maps and programs are told by their names.
+#[derive(Debug)]
+pub struct Own {
+    directories: MapHandle,
+    links: MapHandle,
+}
+
+/// `PAL_OWN_*`: a directory of Palisade's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnDirectory {
+    /// Of the pins.
+    Pins,
+    /// Of the state.
+    Home,
 }
 
 /// Why a map could not be used.
@@ -95,6 +116,15 @@ pub enum MapError {
         /// The bytes of a value.
         limit: usize,
     },
+    /// A directory of Palisade's could not be looked at.
+    #[error("cannot look at {}: {source}", path.display())]
+    File {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The value of a new table could not be mapped.
     #[error("cannot map the value of a new table: {0}")]
     Mmap(#[source] std::io::Error),
@@ -107,7 +137,9 @@ impl Maps {
     pub(crate) const EVENTS: &'static str = "pal_events";
 
     /// The names of all maps of this type, for pinning.
-    pub(crate) const NAMES: [&'static str; 12] = [
+    pub(crate) const NAMES: [&'static str; 14] = [
+        Own::DIRECTORIES,
+        Own::LINKS,
         Labels::NAME,
         Cgroups::NAME,
         Cgroups::HINTS,
@@ -158,16 +190,18 @@ impl Maps {
             tables: Tables::new(tables),
             iterated: Iterated(iterated),
             counters: Counters { of_cpu: counters, judged },
+            own: Own { directories: get(Own::DIRECTORIES)?, links: get(Own::LINKS)? },
             events: get(Self::EVENTS)?,
         })
     }
 
     /// The maps by name, for pinning.
     pub(crate) fn handle(&self, name: &str) -> Option<&MapHandle> {
-        let Self { labels, cgroups, tasks, tables, iterated, counters, events } = self;
+        let Self { labels, cgroups, tasks, tables, iterated, counters, own, events } = self;
         let Cgroups { labels: cgroups, hints } = cgroups;
         let Counters { of_cpu, judged } = counters;
-        let all = [&labels.0, cgroups, hints, &tasks.0, &iterated.0, of_cpu, judged, events];
+        let Own { directories, links } = own;
+        let all = [&labels.0, cgroups, hints, &tasks.0, &iterated.0, of_cpu, judged, directories, links, events];
         all.into_iter().chain(tables.handles()).find(|map| map.name() == name)
     }
 }
@@ -292,6 +326,43 @@ impl Iterated {
     pub fn set(&self, cgroup: u64) -> Result<(), MapError> {
         let result = self.0.update(&0_u32.to_ne_bytes(), &cgroup.to_ne_bytes(), MapFlags::ANY);
         result.map_err(|source| failed(&self.0, "name the cgroup for the iterator", source))
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    const DIRECTORIES: &'static str = "pal_own";
+    const LINKS: &'static str = "pal_links";
+    /// `struct pal_own`.
+    const BYTES: usize = 16;
+
+    /// Notes a directory: from now on no labelled task touches it, or what lies in it.
+    ///
+    /// # Errors
+    /// If it is not there, or the kernel refuses.
+    pub fn note(&self, which: OwnDirectory, path: &Path) -> Result<(), MapError> {
+        let at = fs::metadata(path).map_err(|source| MapError::File { path: path.to_owned(), source })?;
+        // stat's numbering of devices, and the kernel's own.
+        let dev = rustix::fs::major(at.dev()) << 20 | rustix::fs::minor(at.dev());
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&at.ino().to_ne_bytes());
+        bytes[8..12].copy_from_slice(&dev.to_ne_bytes());
+        let index: u32 = match which {
+            OwnDirectory::Pins => 0,
+            OwnDirectory::Home => 1,
+        };
+        let result = self.directories.update(&index.to_ne_bytes(), &bytes, MapFlags::ANY);
+        result.map_err(|source| failed(&self.directories, "note a directory", source))
+    }
+
+    /// Notes a link by its id.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn note_link(&self, id: u32) -> Result<(), MapError> {
+        let result = self.links.update(&id.to_ne_bytes(), &1_u32.to_ne_bytes(), MapFlags::ANY);
+        result.map_err(|source| failed(&self.links, "note a link", source))
     }
 }
 

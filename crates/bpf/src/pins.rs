@@ -1,11 +1,14 @@
 //! Pins: what keeps programs and maps alive between starts, under `/sys/fs/bpf/palisade-v<ABI>/`.
 //!
 //! ```text
-//! palisade-v3/maps/<map>       adopted by the next start of the same ABI
-//! palisade-v3/links/<program>  while it is there, the program stays attached
+//! palisade-v3/maps/<map>                adopted by the next start of the same ABI
+//! palisade-v3/links-<chance>/<program>  while it is there, the program stays attached
 //! ```
 //! They are made in `palisade-v3-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
 //! in names.)
+//!
+//! No hook of the kernel sees that a link's pin is opened. So the directory of the links has a name that cannot be
+//! guessed, below one that no workload may list (built-in rule `self`).
 
 use std::fs;
 use std::io;
@@ -25,6 +28,9 @@ use crate::maps::{MapError, Maps};
 const BPFFS: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC`.
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
+
+/// How the name of the directory of the links begins.
+const LINKS: &str = "links-";
 
 /// How often the iterator runs at most. It prints what it could not label: where memory is short, or the map full.
 const LABEL_TRIES: usize = 16;
@@ -137,7 +143,8 @@ impl Pins {
         Self::ensure_bpffs()?;
         let fresh = self.fresh();
         remove_tree(&fresh)?;
-        for directory in [fresh.clone(), fresh.join("maps"), fresh.join("links")] {
+        let links = fresh.join(links_by_chance()?);
+        for directory in [fresh.clone(), fresh.join("maps"), links.clone()] {
             fs::create_dir(&directory).map_err(|source| PinError::File { act: "make", path: directory.clone(), source })?;
         }
         for name in Maps::NAMES {
@@ -148,7 +155,9 @@ impl Pins {
             handle.pin(&path).map_err(failed)?;
         }
         for mut program in programs {
-            let path = fresh.join("links").join(&program.name);
+            let path = links.join(&program.name);
+            let info = program.link.info().map_err(|source| PinError::Object { act: "look at", path: path.clone(), source })?;
+            maps.own.note_link(info.id)?;
             program.link.pin(&path).map_err(|source| PinError::Object { act: "pin", path: path.clone(), source })?;
         }
         drop(object);
@@ -162,7 +171,9 @@ impl Pins {
     /// If a pin cannot be removed; others may be gone then.
     pub fn remove(&self) -> Result<(), PinError> {
         remove_tree(&self.fresh())?;
-        remove_tree(&self.root.join("links"))?;
+        if let Some(links) = self.links()? {
+            remove_tree(&links)?;
+        }
         remove_tree(&self.root)
     }
 
@@ -175,7 +186,8 @@ impl Pins {
     /// If the iterator cannot be run, or some threads cannot be labelled.
     pub fn label_running_tasks(&self, maps: &Maps, cgroup: u64) -> Result<(), PinError> {
         maps.iterated.set(cgroup)?;
-        let path = self.root.join("links").join(iter::PROGRAM);
+        let links = self.links()?.ok_or_else(|| self.no_links())?;
+        let path = links.join(iter::PROGRAM);
         let failed = |source| PinError::File { act: "run", path: path.clone(), source };
         for _ in 0..LABEL_TRIES {
             if iter::run(&path).map_err(failed)?.is_empty() {
@@ -190,7 +202,7 @@ impl Pins {
     /// # Errors
     /// If the pins cannot be read.
     pub fn programs(&self) -> Result<Vec<(String, u32)>, PinError> {
-        let links = self.root.join("links");
+        let links = self.links()?.ok_or_else(|| self.no_links())?;
         let mut programs = Vec::new();
         for path in entries(&links)? {
             if path.file_name().is_some_and(|name| name == iter::PROGRAM) {
@@ -204,12 +216,35 @@ impl Pins {
         Ok(programs)
     }
 
+    /// The directory of the links; `None` if there are no pins.
+    fn links(&self) -> Result<Option<PathBuf>, PinError> {
+        let found = match entries(&self.root) {
+            Err(PinError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINKS.as_bytes()));
+        Ok(found.into_iter().find(is_it))
+    }
+
+    fn no_links(&self) -> PinError {
+        PinError::File { act: "find the links in", path: self.root.clone(), source: io::ErrorKind::NotFound.into() }
+    }
+
     /// Where pins are made before they are all there.
     fn fresh(&self) -> PathBuf {
         let mut name = self.root.clone().into_os_string();
         name.push("-new");
         name.into()
     }
+}
+
+/// A name for the directory of the links: 128 bits of chance.
+fn links_by_chance() -> Result<String, PinError> {
+    const SOURCE: &str = "/dev/urandom";
+    let mut chance = [0; 16];
+    let read = fs::File::open(SOURCE).and_then(|mut file| io::Read::read_exact(&mut file, &mut chance));
+    read.map_err(|source| PinError::File { act: "read", path: SOURCE.into(), source })?;
+    Ok(format!("{LINKS}{:032x}", u128::from_ne_bytes(chance)))
 }
 
 /// Removes a directory of pins, if it is there. One level of directories is all there ever is.

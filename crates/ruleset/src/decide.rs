@@ -4,11 +4,12 @@ use palisade_policy::model::{Action, Class, PathName, PathObject};
 
 use crate::access::{Access, Actor, FileMode, MountChange, Object, Operation, Program};
 use crate::decision::{BuiltIn, By, Decision, Verdict};
-use crate::judge::{Candidate, ClassPosture, Conditions, Says, judge};
+use crate::judge::{Candidate, ClassPosture, Conditions, Says, judge, tier_winners};
 use crate::matching::Sources;
 use crate::network;
 use crate::pattern::Pattern;
-use crate::rules::{Rule, RuleBody, RuleSet, Tier};
+use crate::resolve::Name;
+use crate::rules::{Rule, RuleBody, RuleSet};
 use crate::workload::{Posture, Scope};
 
 /// What happens to an access, and who says so.
@@ -136,20 +137,13 @@ impl RuleSet {
     }
 
     fn names_device(&self, found: &[Candidate], text: &[u8], audited_too: bool) -> bool {
-        let names = |c: &Candidate| {
-            let Some(rule) = self.rule(c.rule).filter(|r| r.action() == Action::Allow && (audited_too || !r.audited)) else {
-                return false;
-            };
-            // The rule's own text has to lie under /dev, or what it resolves to.
-            let elsewhere = matches!(&rule.body, RuleBody::File(body) if several_places(&body.object));
-            let under_dev = |p: &Pattern| !elsewhere && p.literal_beginning().starts_with(b"/dev/") && p.meets(text);
-            c.rank.object.is_exact_or_glob() && self.names(rule).is_some_and(|n| n.objects.iter().any(|o| under_dev(&o.pattern)))
+        let opens = |c: &Candidate| {
+            let Some(rule) = self.rule(c.rule).filter(|_| c.rank.says == Says::Allow) else { return false };
+            let mut objects = self.names(rule).into_iter().flat_map(|n| &n.objects);
+            objects.any(|o| o.rank == c.rank.object && opens_device(rule, o) && o.pattern.meets(text))
         };
-        // The Allow that is best ranked in its tier has to be such a one.
-        let of_tier =
-            |tier| found.iter().filter(move |c| c.tier == tier && c.rank.says == Says::Allow && (audited_too || !c.audited));
-        let winners = [Tier::Upper, Tier::Lower].into_iter().filter_map(|tier| of_tier(tier).max_by_key(|c| c.rank));
-        text.starts_with(b"/dev/") && winners.into_iter().any(names)
+        // The Allow has to win in its tier.
+        tier_winners(found.iter().filter(|c| audited_too || !c.audited)).iter().any(opens)
     }
 
     fn move_directory(&self, object: &Object) -> Decision {
@@ -177,47 +171,63 @@ impl RuleSet {
         Decision { verdict, by, shadow: (with_audited.0 != verdict).then_some(with_audited) }
     }
 
-    fn is_host(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         self.workload.scope == Scope::Host
     }
 
     /// Whether the class has a rule, those of policies in audited mode counted or not.
-    fn counts(&self, class: Class, audited_too: bool) -> bool {
+    pub(crate) fn counts(&self, class: Class, audited_too: bool) -> bool {
         self.of_class(class).any(|r| audited_too || !r.audited)
     }
 
     fn mount(&self, change: &MountChange) -> Decision {
-        if self.is_host() || self.workload.allow_mounts {
+        self.mounts(|audited_too| match change {
+            MountChange::New { at } => self.is_over_a_place(at, audited_too),
+            MountChange::UnmountOwn => false,
+            MountChange::Rearrange
+            | MountChange::UnmountForeign
+            | MountChange::PivotRoot
+            | MountChange::EnterForeign
+            | MountChange::OpenDetached => true,
+        })
+    }
+
+    /// `mount-integrity`, for a change that changes what paths mean where `changes` holds (asked as by `built_in`).
+    pub(crate) fn mounts(&self, changes: impl Fn(bool) -> bool) -> Decision {
+        if !self.guards_places() {
             return Decision::NOTHING;
         }
         self.built_in(BuiltIn::MountIntegrity, |audited_too| {
-            let has_path_rules = self.counts(Class::Process, audited_too) || self.counts(Class::File, audited_too);
-            has_path_rules
-                && match change {
-                    MountChange::New { at } => {
-                        let below = if at == b"/" { b"/".to_vec() } else { [at.as_slice(), b"/"].concat() };
-                        self.path_patterns().filter(|(rule, _)| audited_too || !rule.audited).any(|(rule, pattern)| {
-                            let names_a_place = pattern.has_literal_beginning() || is_about_roots_children(rule);
-                            names_a_place && (pattern.meets(at) || pattern.may_meet_below(&below))
-                        }) || self.resolution.multi_call.iter().any(|(id, file)| {
-                            let counts = self.rule(*id).is_some_and(|r| audited_too || !r.audited);
-                            counts && (file == at || file.starts_with(&below))
-                        })
-                    }
-                    MountChange::UnmountOwn => false,
-                    MountChange::Rearrange
-                    | MountChange::UnmountForeign
-                    | MountChange::PivotRoot
-                    | MountChange::EnterForeign
-                    | MountChange::OpenDetached => true,
-                }
+            (self.counts(Class::Process, audited_too) || self.counts(Class::File, audited_too)) && changes(audited_too)
         })
+    }
+
+    /// Whether `mount-integrity` holds for the workload at all.
+    pub(crate) fn guards_places(&self) -> bool {
+        !self.is_host() && !self.workload.allow_mounts
+    }
+
+    /// Whether a mount at this path lies over a path that a rule meets, or over a directory above one.
+    fn is_over_a_place(&self, at: &[u8], audited_too: bool) -> bool {
+        let below = if at == b"/" { b"/".to_vec() } else { [at, b"/"].concat() };
+        self.path_patterns()
+            .filter(|(rule, _)| audited_too || !rule.audited)
+            .any(|(rule, pattern)| names_a_place(rule, pattern) && (pattern.meets(at) || pattern.may_meet_below(&below)))
+            || self.resolution.multi_call.iter().any(|(id, file)| {
+                let counts = self.rule(*id).is_some_and(|r| audited_too || !r.audited);
+                counts && (file == at || file.starts_with(&below))
+            })
     }
 
     fn attach(&self, actor: &Actor, target: &Program) -> Decision {
         // Two memfds of one name need not be one program.
         let same = matches!((&actor.program, target), (Program::Path(own), Program::Path(other)) if own == other);
-        self.built_in(BuiltIn::Source, |audited_too| !self.is_host() && !same && self.has_sourced_allow(audited_too))
+        if same { Decision::NOTHING } else { self.attaches() }
+    }
+
+    /// `source`: attaching to another program.
+    pub(crate) fn attaches(&self) -> Decision {
+        self.built_in(BuiltIn::Source, |audited_too| !self.is_host() && self.has_sourced_allow(audited_too))
     }
 
     /// Whether some Allow trusts a program.
@@ -247,6 +257,22 @@ impl RuleSet {
         let posture = ClassPosture { posture: self.posture(class), applies: posture_applies };
         judge(found, base, &self.allow_lists(class), posture)
     }
+}
+
+/// Whether an Allow by this name opens block devices: an exact path or a glob under `/dev`, by the rule's own text or
+/// by what that resolves to.
+pub(crate) fn opens_device(rule: &Rule, name: &Name) -> bool {
+    let elsewhere = matches!(&rule.body, RuleBody::File(body) if several_places(&body.object));
+    rule.action() == Action::Allow
+        && name.rank.is_exact_or_glob()
+        && !elsewhere
+        && name.pattern.literal_beginning().starts_with(b"/dev/")
+}
+
+/// Whether a mount over what the rule meets by this pattern counts: rules for `/` as a whole and rules without a literal
+/// beginning do not.
+pub(crate) fn names_a_place(rule: &Rule, pattern: &Pattern) -> bool {
+    pattern.has_literal_beginning() || is_about_roots_children(rule)
 }
 
 /// Whether a glob has alternatives that do not all lie under `/dev`.

@@ -189,12 +189,8 @@ fn judge_among<'a>(
     mut lists: impl Iterator<Item = (&'a usize, &'a bool)>,
     posture: ClassPosture,
 ) -> (Verdict, By) {
-    let mut by_policy: BTreeMap<usize, PolicyVoice> = BTreeMap::new();
-    for candidate in candidates {
-        by_policy.entry(candidate.policy_index).or_insert_with(|| PolicyVoice::new(*candidate)).hear(*candidate);
-    }
-    let tier_winner = |tier| by_policy.values().filter_map(|p| p.voice()).filter(|c| c.tier == tier).max_by_key(|c| c.rank);
-    let winners: Vec<Candidate> = [tier_winner(Tier::Upper), tier_winner(Tier::Lower)].into_iter().flatten().collect();
+    let by_policy = voices(candidates);
+    let winners = winners(&by_policy);
     let best = |says| winners.iter().filter(|w| w.rank.says == says).max_by_key(|w| w.rank);
     if let Some(block) = best(Says::Block) {
         return (Verdict::Block, By::Rule(block.rule));
@@ -215,6 +211,24 @@ fn judge_among<'a>(
             audit.map_or((Verdict::Audit, By::DefaultPosture), |a| (Verdict::Audit, By::Rule(a.rule)))
         }
     }
+}
+
+/// The winners of the tiers, a Block or an Allow each, among the rules that match.
+pub(crate) fn tier_winners<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Vec<Candidate> {
+    winners(&voices(candidates))
+}
+
+fn winners(by_policy: &BTreeMap<usize, PolicyVoice>) -> Vec<Candidate> {
+    let of_tier = |tier| by_policy.values().filter_map(|p| p.voice()).filter(|c| c.tier == tier).max_by_key(|c| c.rank);
+    [of_tier(Tier::Upper), of_tier(Tier::Lower)].into_iter().flatten().collect()
+}
+
+fn voices<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> BTreeMap<usize, PolicyVoice> {
+    let mut by_policy: BTreeMap<usize, PolicyVoice> = BTreeMap::new();
+    for candidate in candidates {
+        by_policy.entry(candidate.policy_index).or_insert_with(|| PolicyVoice::new(*candidate)).hear(*candidate);
+    }
+    by_policy
 }
 
 // === impl PolicyVoice ===

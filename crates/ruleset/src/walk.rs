@@ -3,12 +3,13 @@
 
 use palisade_policy::model::Class;
 
-use crate::access::{Access, Actor, FileMode, Object, Operation, Program};
+use crate::access::{Access, Actor, FileMode, MountChange, Object, Operation, Program};
 use crate::compile::{
-    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CODE_MASK, COMPOSE, ClassHeader, HEADER_BYTES, MULTI_CALL_AUTOMATON,
-    OWNER_DEPENDS, SINK, SLOTS_MAX, TABLE_CLASSES, TABLE_FOLD, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
+    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_ENFORCED, CODE_MASK, COMPOSE, ClassHeader, HEADER_BYTES, LIVE,
+    MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE, SINK, SLOTS_MAX, TABLE_CLASSES, TABLE_FOLD, TABLE_HOST,
+    TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
 };
-use crate::decision::{By, Verdict};
+use crate::decision::{BuiltIn, By, Verdict};
 use crate::network;
 
 /// What the table says.
@@ -36,6 +37,8 @@ struct End {
     accept: u32,
 }
 
+const BLOCK: u32 = 2;
+
 const SAYS_MASK: u32 = 3;
 const SAYS_AUDIT: u32 = 1;
 const SAYS_ALLOW: u32 = 2;
@@ -57,6 +60,21 @@ impl Walked {
     }
 }
 
+fn built_in(verdict: u32, rule: BuiltIn) -> u32 {
+    verdict << VERDICT_SHIFT | By::BuiltIn(rule).code()
+}
+
+/// The decision of a built-in rule that denies where a mark is set; the second mark counts audited policies too.
+fn by_marks(marks: u32, denies: [u32; 2], rule: BuiltIn) -> u32 {
+    if marks & denies[0] != 0 {
+        built_in(BLOCK, rule)
+    } else if marks & denies[1] != 0 {
+        built_in(WOULD_BLOCK, rule)
+    } else {
+        0
+    }
+}
+
 // === impl Table ===
 
 impl Table {
@@ -68,10 +86,9 @@ impl Table {
         Some(Self { header, words: words.iter().map(|word| u64::from_le_bytes(*word)).collect() })
     }
 
-    /// What the kernel would decide on an access by this self. `None` for operations that no table decides (the mount
-    /// table, attaching, what belongs to Palisade, moves of directories, block devices).
+    /// What the kernel would decide on an access by this table.
     #[must_use]
-    pub fn decide(&self, access: &Access) -> Option<Walked> {
+    pub fn decide(&self, access: &Access) -> Walked {
         let Access { actor, operation } = access;
         let own = self.source_of(&actor.program);
         let decision = match operation {
@@ -89,27 +106,32 @@ impl Table {
                     _ => false,
                 };
                 if own_file || (!loader && matches!(object, Object::Memfd(_))) {
-                    return Some(Walked::PASS);
+                    return Walked::PASS;
                 }
                 self.path(Class::Process, object, &[], own, actor, *owner, usize::from(!loader))
             }
-            Operation::File { block_device: true, .. } => return None,
-            Operation::File { mode, object, owner, block_device: false } => {
+            Operation::File { mode, object, owner, block_device } => {
                 if matches!(object, Object::Memfd(_)) {
-                    return Some(Walked::PASS);
+                    return Walked::PASS;
                 }
-                self.path(Class::File, object, &[], own, actor, *owner, usize::from(*mode == FileMode::Write))
+                let decision = self.path(Class::File, object, &[], own, actor, *owner, usize::from(*mode == FileMode::Write));
+                if *block_device { self.device(decision) } else { decision }
             }
             Operation::Socket { socket } => match network::row(*socket) {
                 None => 0,
                 Some(row) => self.row(Class::Network, row, own, actor),
             },
             Operation::Capability { number } => self.row(Class::Capability, usize::from(*number), own, actor),
-            Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
-                return None;
+            Operation::MoveDirectory { object } => self.move_directory(object),
+            Operation::Mount(change) => self.mount(change),
+            Operation::Attach { target } => {
+                // A memfd's name is no identity.
+                let same = matches!((&actor.program, target), (Program::Path(a), Program::Path(b)) if a == b);
+                if same { 0 } else { self.header.attach }
             }
+            Operation::TouchPalisade => built_in(BLOCK, BuiltIn::SelfProtection),
         };
-        Some(Walked::from_word(decision))
+        Walked::from_word(decision)
     }
 
     fn low(&self, index: u32) -> u32 {
@@ -122,6 +144,11 @@ impl Table {
 
     /// The accept set at the end of a text.
     fn run(&self, start: u32, text: &[u8]) -> u32 {
+        self.record(start, text) & ACCEPT_MASK
+    }
+
+    /// The record of the state at the end of a text: accept set and marks.
+    fn record(&self, start: u32, text: &[u8]) -> u32 {
         let mut state = start;
         for byte in text {
             let at = state + u32::from(*byte);
@@ -131,7 +158,7 @@ impl Table {
                 break;
             }
         }
-        self.low(state) & ACCEPT_MASK
+        self.low(state)
     }
 
     fn source_of(&self, program: &Program) -> u32 {
@@ -210,6 +237,59 @@ impl Table {
         automaton.start != 0 && self.low(automaton.cells + self.run(automaton.start, text)) >> operation & 1 == 1
     }
 
+    /// The marks that a path has in any automaton of a class.
+    fn marks(&self, class: &ClassHeader, path: &[u8]) -> u32 {
+        let places = (0..=class.globs as usize).chain([MULTI_CALL_AUTOMATON]);
+        let starts = places.map(|place| class.automata[place].start).filter(|start| *start != 0);
+        starts.fold(0, |marks, start| marks | self.record(start, path))
+    }
+
+    fn move_directory(&self, object: &Object) -> u32 {
+        let class = self.class(Class::File);
+        if class.flags & CLASS_ACTIVE == 0 || self.header.flags & TABLE_HOST != 0 {
+            return 0;
+        }
+        let Object::Path(path) = object else { return class.unresolvable };
+        let marks = self.marks(class, &[path.as_slice(), b"/"].concat());
+        by_marks(marks, LIVE, BuiltIn::TreeIntegrity)
+    }
+
+    fn mount(&self, change: &MountChange) -> u32 {
+        let at = match change {
+            MountChange::New { at } => at,
+            MountChange::UnmountOwn => return 0,
+            MountChange::Rearrange
+            | MountChange::UnmountForeign
+            | MountChange::PivotRoot
+            | MountChange::EnterForeign
+            | MountChange::OpenDetached => return self.header.mounts,
+        };
+        let below = if at == b"/" { b"/".to_vec() } else { [at.as_slice(), b"/"].concat() };
+        let mut marks = 0;
+        for class in [self.class(Class::Process), self.class(Class::File)] {
+            marks |= self.marks(class, at) & (PLACE_HERE[0] | PLACE_HERE[1]);
+            marks |= self.marks(class, &below) & (PLACE[0] | PLACE[1]);
+        }
+        let places = [PLACE[0] | PLACE_HERE[0], PLACE[1] | PLACE_HERE[1]];
+        by_marks(marks, places, BuiltIn::MountIntegrity)
+    }
+
+    /// The decision on an open of a block device, from that on any other file.
+    fn device(&self, decision: u32) -> u32 {
+        let class = self.class(Class::File);
+        let verdict = decision >> VERDICT_SHIFT;
+        if class.flags & CLASS_ACTIVE == 0 || self.header.flags & TABLE_HOST != 0 || verdict == BLOCK {
+            return decision;
+        }
+        if class.flags & CLASS_ENFORCED != 0 && decision & OPENS_DEVICE[0] == 0 {
+            return built_in(BLOCK, BuiltIn::Device);
+        }
+        if verdict != WOULD_BLOCK && decision & OPENS_DEVICE[1] == 0 {
+            return built_in(WOULD_BLOCK, BuiltIn::Device);
+        }
+        decision
+    }
+
     fn cell(&self, class: &ClassHeader, end: End, column: u32, operation: usize, is_owner: bool) -> u32 {
         let at = class.automata[end.automaton].cells + end.accept * class.columns + column;
         let word = if operation == 0 { self.low(at) } else { self.high(at) };
@@ -235,13 +315,14 @@ impl Table {
         }
         let posture = if base { 0 } else { class.posture[operation] };
         let real = self.evaluate(class, &best, &decided, !class.audited, posture);
-        if class.audited != 0 && real >> VERDICT_SHIFT != 2 {
-            let with = self.evaluate(class, &best, &decided, u32::MAX, posture);
-            if with >> VERDICT_SHIFT == 2 {
-                return WOULD_BLOCK << VERDICT_SHIFT | with & CODE_MASK;
-            }
+        if real >> VERDICT_SHIFT == BLOCK {
+            return real;
         }
-        real
+        let with = if class.audited == 0 { real } else { self.evaluate(class, &best, &decided, u32::MAX, posture) };
+        if with >> VERDICT_SHIFT == BLOCK {
+            return WOULD_BLOCK << VERDICT_SHIFT | with & CODE_MASK | real & OPENS_DEVICE[0];
+        }
+        real | if with & OPENS_DEVICE[0] == 0 { 0 } else { OPENS_DEVICE[1] }
     }
 
     /// With a posture of 0, which is to allow, for what the base set lets pass.
@@ -278,9 +359,11 @@ impl Table {
         if by_posture && posture >> VERDICT_SHIFT == 2 {
             return posture;
         }
+        let opens = |key: &u32| key & SAYS_MASK == SAYS_ALLOW && self.high(class.ranks + (key >> 2)) != 0;
+        let device = if [upper, lower].iter().any(opens) { OPENS_DEVICE[0] } else { 0 };
         if audit != 0 {
-            return 1 << VERDICT_SHIFT | code(audit);
+            return 1 << VERDICT_SHIFT | code(audit) | device;
         }
-        if by_posture { posture } else { code(allow) }
+        if by_posture { posture } else { code(allow) | device }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use palisade_bpf::abi::{LABEL_MAX, LabelWord, SLOTS_PER_LABEL, SizeClass};
 use palisade_bpf::load::{LoadError, LoadOptions, load};
-use palisade_bpf::maps::{MapError, Maps};
+use palisade_bpf::maps::{MapError, Maps, OwnDirectory};
 use palisade_bpf::pins::{PinError, Pins};
 use palisade_bpf::probe;
 use palisade_ruleset::Mode;
@@ -149,6 +149,9 @@ impl BpfEnforcer {
             Some(maps) => maps,
             None => pins.install(load(LoadOptions::default())?).map_err(BpfError::from)?,
         };
+        for (which, path) in [(OwnDirectory::Pins, pins.root()), (OwnDirectory::Home, home.root())] {
+            maps.own.note(which, path).map_err(BpfError::from)?;
+        }
         let programs = pins.programs().map_err(BpfError::from)?;
         if let Some(why) = why_never_called(&programs) {
             detach_if_unused(&home, &locked, &pins)?;

@@ -37,14 +37,6 @@ pub fn bpf_gaps(rules: &RuleSet) -> Vec<Gap> {
 /// What the back end does not carry out yet, whatever the policies say: name and what holds instead.
 const INHERENT: &[(&str, &str)] = &[
     (
-        "mount-integrity",
-        "a process that may mount (root, or anybody in a user namespace of its own) can change what paths mean; a Block of \
-         the capability sys_admin keeps it from that",
-    ),
-    ("source", "a task may attach (ptrace, /proc/PID/mem) to one whose program a sourced Allow trusts"),
-    ("device", "block devices are opened like other files, without an Allow that names them under /dev"),
-    ("self", "kernel.ftrace_enabled can be switched off by root, which switches enforcement off"),
-    (
         "socket-operations",
         "sockets are judged when they are created: those passed or inherited can be used, and connect, bind, listen and \
          accept are not judged again",

@@ -225,6 +225,14 @@ fn operation(record: &abi::Event) -> Operation {
         abi::Operation::UnixBind => Operation::UnixBind,
         abi::Operation::Socket => Operation::SocketCreate,
         abi::Operation::Capability => Operation::Capability,
+        abi::Operation::Mount => Operation::Mount,
+        abi::Operation::MountRearrange => Operation::MountRearrange,
+        abi::Operation::Unmount => Operation::Unmount,
+        abi::Operation::PivotRoot => Operation::PivotRoot,
+        abi::Operation::EnterNamespace => Operation::EnterMountNamespace,
+        abi::Operation::OpenDetached => Operation::OpenDetached,
+        abi::Operation::Attach => Operation::Attach,
+        abi::Operation::Bpf | abi::Operation::Touch => Operation::TouchPalisade,
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Event {
 
 /// `PAL_OP_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is the system call of its name")]
+#[expect(missing_docs, reason = "each is the system call of its name, or stands in abi.h")]
 pub enum Operation {
     Exec,
     MapExec,
@@ -88,6 +88,15 @@ pub enum Operation {
     UnixBind,
     Socket,
     Capability,
+    Mount,
+    MountRearrange,
+    Unmount,
+    PivotRoot,
+    EnterNamespace,
+    OpenDetached,
+    Attach,
+    Bpf,
+    Touch,
 }
 
 /// What came of it: `PAL_AUDIT`, `PAL_BLOCK` or `PAL_WOULD_BLOCK`; what passes in silence makes no event.
@@ -269,7 +278,7 @@ impl Event {
 
 impl Operation {
     /// All of them, by number less one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 30] = [
         Self::Exec,
         Self::MapExec,
         Self::Open,
@@ -291,6 +300,15 @@ impl Operation {
         Self::UnixBind,
         Self::Socket,
         Self::Capability,
+        Self::Mount,
+        Self::MountRearrange,
+        Self::Unmount,
+        Self::PivotRoot,
+        Self::EnterNamespace,
+        Self::OpenDetached,
+        Self::Attach,
+        Self::Bpf,
+        Self::Touch,
     ];
 
     /// `PAL_OP_*` begins at 1.
@@ -309,7 +327,7 @@ impl Operation {
     /// `PAL_CLASS_*` of the operation.
     fn class(self) -> u8 {
         match self {
-            Self::Exec | Self::MapExec => 0,
+            Self::Exec | Self::MapExec | Self::Attach => 0,
             Self::Open
             | Self::Create
             | Self::Unlink
@@ -326,7 +344,15 @@ impl Operation {
             | Self::Utimes
             | Self::UnixConnect
             | Self::UnixSend
-            | Self::UnixBind => 1,
+            | Self::UnixBind
+            | Self::Mount
+            | Self::MountRearrange
+            | Self::Unmount
+            | Self::PivotRoot
+            | Self::EnterNamespace
+            | Self::OpenDetached
+            | Self::Bpf
+            | Self::Touch => 1,
             Self::Socket => 2,
             Self::Capability => 3,
         }
@@ -357,6 +383,15 @@ impl Operation {
             Self::UnixBind => "unix_bind",
             Self::Socket => "socket",
             Self::Capability => "capability",
+            Self::Mount => "mount",
+            Self::MountRearrange => "mount_rearrange",
+            Self::Unmount => "unmount",
+            Self::PivotRoot => "pivot_root",
+            Self::EnterNamespace => "enter_namespace",
+            Self::OpenDetached => "open_detached",
+            Self::Attach => "attach",
+            Self::Bpf => "bpf",
+            Self::Touch => "touch",
         }
     }
 }
@@ -563,7 +598,7 @@ mod tests {
     #[test]
     fn numbers_that_stand_for_nothing_are_refused() {
         for (offset, value) in
-            [(0, 99), (72, 3), (73, 0), (73, 22), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20), (83, 0x20), (112, 2)]
+            [(0, 99), (72, 3), (73, 0), (73, 31), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20), (83, 0x20), (112, 2)]
         {
             let mut record = mk_record();
             record[offset] = value;

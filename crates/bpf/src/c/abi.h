@@ -15,7 +15,7 @@
  * A table is one map value: a header, then 64-bit words t[]. All indices are indices of words in t[].
  *
  * Automaton (double array with default transitions). A state is the index s of its record, s > 0:
- *   t[s]     = { lo: 0x80000000 | live << 30 | accept set, hi: default next state }
+ *   t[s]     = { lo: 0x80000000 | marks | accept set, hi: default next state }
  *   t[s + c] = { lo: owner s, hi: next state }            for byte c = 1..255
  *   step:  e = t[s + c]; if (lo(e) != s) e = t[s]; s = hi(e)
  * A next state with PAL_SINK set will keep its accept set whatever follows: the walk may stop there (index = value
@@ -37,7 +37,7 @@
  *   greatest ALLOW winner. (Posture Audit is named by the rule that audits, if one does.)
  *   Slots of `audited` are left out; where they are not empty and the result is not Block, a second evaluation with
  *   them that gives Block makes the result WOULD_BLOCK.
- * Rule of a key: t[class.ranks + (key >> 2)].lo = rule code.
+ * Rule of a key: t[class.ranks + (key >> 2)].lo = rule code; .hi is not 0 where an Allow of that rank opens block devices.
  *
  * The base set is an automaton of its own (PAL_BASE_SET), walked only where a decision so far has the code of the
  * posture. Its cells are one word a row: t[cells + accept].lo = bit per operation that passes. Then the decision is
@@ -46,8 +46,14 @@
 
 #define PAL_SINK 0x80000000u
 #define PAL_RECORD 0x80000000u
-#define PAL_LIVE 0x40000000u
-#define PAL_ACCEPT_MASK 0x3fffffffu
+#define PAL_ACCEPT_MASK 0x01ffffffu
+/* Marks of a state, for built-in rules; each _AUDITED counts the rules of policies in audited mode as well. */
+#define PAL_LIVE 0x40000000u	/* the text can go on to something that tree-integrity counts */
+#define PAL_LIVE_AUDITED 0x20000000u
+#define PAL_PLACE 0x10000000u	/* it can go on to something that mount-integrity counts as a place */
+#define PAL_PLACE_AUDITED 0x08000000u
+#define PAL_PLACE_HERE 0x04000000u	/* it is such a thing */
+#define PAL_PLACE_HERE_AUDITED 0x02000000u
 
 /* A decision word: verdict << 30 | flags | code. */
 #define PAL_ALLOW 0u
@@ -56,6 +62,9 @@
 #define PAL_WOULD_BLOCK 3u	/* passes; an audited policy would have blocked */
 #define PAL_OWNER_DEPENDS 0x20000000u	/* code is the index of a word { lo: decision for others, hi: for the owner } */
 #define PAL_CODE_MASK 0x00ffffffu
+/* Flags of a decision that passes: a block device may be opened by the Allow that won. */
+#define PAL_OPENS_DEVICE 0x01000000u
+#define PAL_OPENS_DEVICE_AUDITED 0x02000000u
 #define PAL_COMPOSE 0xffffffffu	/* no decision: see "The base set" */
 
 /* Codes: rule ids below, the rest above. */
@@ -94,6 +103,7 @@ struct pal_automaton {
 #define PAL_CLASS_PTS 2u	/* the terminal is part of some match */
 #define PAL_CLASS_SOURCED 4u	/* the source is part of some match */
 #define PAL_CLASS_OWNER 8u	/* some decision depends on the owner */
+#define PAL_CLASS_ENFORCED 64u	/* some rule of the class is not of a policy in audited mode */
 #define PAL_CLASS_LIVE_DIRS 16u	/* tree-integrity: some literal rule that can deny stands below a directory */
 #define PAL_CLASS_INVOKED 32u	/* some rule is met by the name of an invocation: PAL_MULTI_CALL is there */
 
@@ -119,8 +129,9 @@ struct pal_class {
 #define PAL_TABLE_SOURCES 1u	/* the source automaton is needed at exec */
 #define PAL_TABLE_FOLD 2u	/* interpreter stages fold scripts into the source */
 #define PAL_TABLE_PTS 4u
-#define PAL_TABLE_ALLOW_MOUNTS 8u
-#define PAL_TABLE_SOURCED_ALLOW 16u	/* built-in rule `source` applies */
+#define PAL_TABLE_MOUNTS 8u	/* `mounts` is not to allow */
+#define PAL_TABLE_ATTACH 16u	/* `attach` is not to allow */
+#define PAL_TABLE_HOST 32u	/* of a host: no built-in rule but self and unresolvable */
 
 struct pal_header {
 	__u32 abi;		/* PAL_ABI_VERSION */
@@ -133,11 +144,13 @@ struct pal_header {
 	__u32 source_all;	/* number of classes with folded ones */
 	__u32 source_unknown;	/* the class of an unknown source (< source_all) */
 	__u32 fold;		/* t[fold + source * plain + script].lo = source */
+	__u32 mounts;		/* decision word of what changes the meaning of paths (mount-integrity) */
+	__u32 attach;		/* decision word of attaching to another program (source) */
 	__u32 pad;
 	struct pal_class class[PAL_CLASSES];
 };
 
-#define PAL_HEADER_BYTES (48 + PAL_CLASSES * (56 + PAL_AUTOMATA * 16))
+#define PAL_HEADER_BYTES (56 + PAL_CLASSES * (56 + PAL_AUTOMATA * 16))
 
 /* Words of t[] by size class; a table is put in the smallest that holds it. Map value = header + 8 << bits. */
 #define PAL_SIZES 4
@@ -204,6 +217,7 @@ struct pal_task {
 	__u64 home_root;
 	__u64 handle;
 	__u64 label_word;
+	__u64 entering;		/* mount namespace that the setns under way enters */
 	__u64 created;
 	__u32 created_told;
 	__u32 root_seq;
@@ -220,6 +234,20 @@ struct pal_state {
 	__u64 labelled;		/* entries of pal_tasks; the programs add to it, so user space must not write it */
 	__u64 pad;
 };
+
+/* pal_own[PAL_OWN_*]: directories that are Palisade's, with all that is below. Inode 0: not known. */
+#define PAL_OWN_PINS 0
+#define PAL_OWN_HOME 1
+#define PAL_OWN 2
+struct pal_own {
+	__u64 inode;
+	__u32 dev;		/* major << 20 | minor */
+	__u32 pad;
+};
+
+#define PAL_LINKS 256		/* pal_links: ids of Palisade's links */
+#define PAL_NAMESPACES 16384	/* mount namespaces that workloads made, remembered */
+#define PAL_SUPERS 8192		/* file systems that workloads mounted, remembered */
 
 /* pal_iter[0]: one __u64, the cgroup id for the iterator pal_label_tasks, set by user space before each run */
 
@@ -247,6 +275,16 @@ struct pal_state {
 #define PAL_OP_UNIX_BIND 19
 #define PAL_OP_SOCKET 20
 #define PAL_OP_CAPABILITY 21
+/* Of the built-in rules; of class file, an attach of class process. */
+#define PAL_OP_MOUNT 22
+#define PAL_OP_MOUNT_REARRANGE 23
+#define PAL_OP_UNMOUNT 24
+#define PAL_OP_PIVOT_ROOT 25
+#define PAL_OP_ENTER_NAMESPACE 26
+#define PAL_OP_OPEN_DETACHED 27
+#define PAL_OP_ATTACH 28
+#define PAL_OP_BPF 29		/* obtaining a BPF object of Palisade's */
+#define PAL_OP_TOUCH 30		/* a file of Palisade's, or kernel.ftrace_enabled */
 
 #define PAL_OBJECT_PATH 0
 #define PAL_OBJECT_MEMFD 1

@@ -40,8 +40,13 @@ int BPF_PROG(pal_want_write_file, struct file *file)
 #define SEARCH_MOUNTS 4096
 #define CANDIDATES 8
 
+/* Mounts in the task's own trees, or in any. */
+#define SEARCH_OWN 0
+#define SEARCH_ANY 1
+
 struct search {
 	struct pal_scratch *s;
+	u32 which;
 	u64 next;	/* address of the mount to look at */
 	u64 end;	/* of the list, where it has a head */
 	u64 namespace;
@@ -73,7 +78,8 @@ static long search_step(u32 i, struct search *search)
 	search->next = next;
 	if (bpf_core_read(&namespace, sizeof(namespace), &m->mnt_ns))
 		search->failed = 1;
-	if (namespace == search->namespace || (namespace && namespace == search->home)) {
+	if (search->which == SEARCH_ANY ? namespace && namespace != MNT_NS_INTERNAL :
+					  namespace == search->namespace || (namespace && namespace == search->home)) {
 		u32 found = search->s->candidates++;
 
 		if (found >= CANDIDATES)
@@ -84,21 +90,18 @@ static long search_step(u32 i, struct search *search)
 	return search->failed;
 }
 
-/* The path of s->start_dentry in whichever mount of the task's own tree shows it. PATH_INTERNAL: in none. */
-__noinline int attr_search(u32 index)
+/* Notes the mounts of the super block s->super that are asked for. 0, or -1: too many, or they changed under it. */
+static __always_inline int search_mounts(struct pal_scratch *s, u32 which)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
-	struct pal_scratch *s = scratch_at(index);
 	struct pal_task *task = task_own();
-	struct search search = { .s = s };
+	struct search search = { .s = s, .which = which };
 	u32 seq = sequence_of(&mount_lock);
 	u64 head;
 
-	if (!s || !task)
-		return PATH_UNRESOLVABLE;
 	s->candidates = 0;
 	search.namespace = (u64)current->nsproxy->mnt_ns;
-	search.home = task->home;
+	search.home = task ? task->home : 0;
 	if (has_chain())
 		head = s->super + bpf_core_field_offset(struct super_block___chain, s_mounts);
 	else
@@ -106,10 +109,21 @@ __noinline int attr_search(u32 index)
 	/* A chain ends with 0, a list at its head. */
 	if (!has_chain())
 		search.end = head;
-	FETCH(search.next, *(u64 *)head);
+	if (bpf_core_read(&search.next, sizeof(search.next), (u64 *)head))
+		return -1;
 	bpf_loop(SEARCH_MOUNTS, search_step, &search, 0);
 	barrier();
 	if (search.failed || search.next != search.end || seq & 1 || sequence_of(&mount_lock) != seq)
+		return -1;
+	return 0;
+}
+
+/* The path of s->start_dentry in whichever mount of the task's own tree shows it. PATH_INTERNAL: in none. */
+__noinline int attr_search(u32 index)
+{
+	struct pal_scratch *s = scratch_at(index);
+
+	if (!s || search_mounts(s, SEARCH_OWN))
 		return PATH_UNRESOLVABLE;
 	for (u32 i = 0; i < CANDIDATES; i++) {
 		if (i >= s->candidates)
@@ -144,7 +158,7 @@ static __always_inline int access_noted(struct access *a, struct dentry *dentry,
 static __always_inline int change_attribute(struct dentry *dentry, u32 operation)
 {
 	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, operation, FILE_WRITE);
+	int refused = access_begin_at(&a, operation, FILE_WRITE, dentry, NULL);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);

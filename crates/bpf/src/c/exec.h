@@ -44,10 +44,15 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 	u64 class;
 	int refused;
 
-	refused = access_begin(&a, PAL_CLASS_PROCESS, PAL_OP_EXEC, PROCESS_EXEC);
+	refused = task_current(&task);
+	if (refused <= 0)
+		return answer(refused, EACCES);
+	refused = attach_by_exec(task, bprm->file);
+	if (refused)
+		return answer(refused, EPERM);
+	refused = access_enter(&a, task, PAL_CLASS_PROCESS, PAL_OP_EXEC, PROCESS_EXEC);
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
-	task = a.task;
 	if (handle_class(a.s->handle) & PAL_CLASS_SOURCED) {
 		/* A script came before this stage: from here on it stands beside the caller. */
 		if (task->script != PAL_SCRIPT_NONE) {
@@ -83,7 +88,7 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 		class = table_source(a.s->handle, a.index, SOURCE_UNKNOWN);
 	task->script = class;
 	access_end(&a);
-	return answer(refused, EACCES);
+	return answer(refused, refused);
 }
 
 /* The source class of a program that has just been executed. */
@@ -122,7 +127,10 @@ int BPF_PROG(pal_exec_commit, struct linux_binprm *bprm)
 		return 0;
 	if (current->signal->tty)
 		task->flags |= PAL_TASK_TERMINAL;
-	task_set_home(task, current);
+	if (!task->home) {
+		task_set_home(task, current);
+		namespace_note(task->label, task->home);
+	}
 	task_set_program(task, bprm->file);
 	exec_set_source(task, bprm->file);
 	return 0;

@@ -5,9 +5,6 @@
 #ifndef PAL_FILE_H
 #define PAL_FILE_H
 
-#define FILE_READ 1u		/* bits of `operations` */
-#define FILE_WRITE 2u
-
 /* Whether an open is one that the kernel makes for an exec or for a stacked file system. */
 static __always_inline bool is_inner_open(struct file *file)
 {
@@ -20,14 +17,29 @@ static __always_inline bool is_inner_open(struct file *file)
 	return file->f_mode & FMODE_NOACCOUNT && file->f_inode != file->f_path.dentry->d_inode;
 }
 
+/* An open that no file rule judges: through a detached mount it is mount-integrity's. */
+static __always_inline int open_detached(struct pal_task *task, struct file *file)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct mount *m = (void *)((u64)file->f_path.mnt - bpf_core_field_offset(struct mount, mnt));
+	u64 namespace;
+
+	if (bpf_core_read(&namespace, sizeof(namespace), &m->mnt_ns) || namespace == (u64)current->nsproxy->mnt_ns ||
+	    namespace == MNT_NS_INTERNAL || is_inner_open(file) || !is_detached(namespace))
+		return 0;
+	return mount_unnamed(task, PAL_OP_OPEN_DETACHED);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(pal_file_open, struct file *file)
 {
+	struct dentry *dentry = file->f_path.dentry;
+	struct pal_task *task;
 	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_OPEN, 0);
+	int refused = task_current(&task);
 	u32 mode, flags, operations = 0;
 
-	if (refused != GO_ON)
+	if (refused <= 0)
 		return answer(refused, EACCES);
 	mode = file->f_mode;
 	flags = file->f_flags;
@@ -38,8 +50,13 @@ int BPF_PROG(pal_file_open, struct file *file)
 	/* open(path, 3): neither mode, for ioctl alone; the kernel asks for both permissions. */
 	if (!operations)
 		operations = FILE_READ | FILE_WRITE;
-	a.s->operations = operations;
-	a.s->event.access = operations;
+	if (is_own(dentry) || (operations & FILE_WRITE && is_ftrace_switch(dentry)))
+		return answer(self_touched(task, (u64)dentry, (u64)file->f_path.mnt, PAL_CLASS_FILE, PAL_OP_TOUCH), EACCES);
+	refused = access_enter(&a, task, PAL_CLASS_FILE, PAL_OP_OPEN, operations);
+	if (refused == PASS)
+		return open_detached(task, file);
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
 	refused = 0;
 	if (!is_inner_open(file)) {
 		if (a.task->created) {
@@ -48,17 +65,18 @@ int BPF_PROG(pal_file_open, struct file *file)
 			a.task->created = 0;
 		}
 		access_owner(&a, file->f_inode, file->f_path.mnt);
-		refused = access_path(&a, file->f_path.dentry, file->f_path.mnt);
+		a.s->device = (file->f_inode->i_mode & S_IFMT) == S_IFBLK;
+		refused = access_path(&a, dentry, file->f_path.mnt);
 	}
 	access_end(&a);
-	return answer(refused, EACCES);
+	return answer(refused, refused);
 }
 
 /* A change of an object, or of its name; `owned` is the inode whose owner counts. */
 static __always_inline int change(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation)
 {
 	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, operation, FILE_WRITE);
+	int refused = access_begin_at(&a, operation, FILE_WRITE, dentry, mount);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
@@ -162,7 +180,7 @@ int BPF_PROG(pal_path_link, struct dentry *old, const struct path *dir, struct d
 {
 	struct vfsmount *mount = dir->mnt;
 	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_LINK, FILE_READ | FILE_WRITE);
+	int refused = access_begin_at(&a, PAL_OP_LINK, FILE_READ | FILE_WRITE, is_own(dentry) ? dentry : old, mount);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
@@ -187,7 +205,7 @@ static __always_inline int rename_end(struct access *a, struct dentry *dentry, s
 				      struct inode *owned, bool moves)
 {
 	struct inode *inode = dentry->d_inode;
-	u64 live;
+	u64 decision;
 
 	access_owner(a, owned, mount);
 	if (access_path(a, dentry, mount))
@@ -198,11 +216,11 @@ static __always_inline int rename_end(struct access *a, struct dentry *dentry, s
 	a->s->status = path_again(a->index);
 	if (a->s->status != PATH_OK)
 		return a->s->status == PATH_UNRESOLVABLE ? judge(a) : 0;
-	live = table_live(a->s->handle, a->index);
-	/* Gone: another table is in force by now. Its own live bits are asked for by the next rename. */
-	if (live & TABLE_GONE || live & PAL_LIVE)
-		return judge_decided(a->index, PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + 3));
-	return 0;
+	decision = table_moved(a->s->handle, a->index);
+	/* Another table is in force by now, whose marks are asked for by the next rename. */
+	if (decision & TABLE_GONE)
+		decision = PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_TREE_INTEGRITY);
+	return judge_decided(a->index, decision);
 }
 
 SEC("lsm/path_rename")
@@ -211,7 +229,7 @@ int BPF_PROG(pal_path_rename, const struct path *old_dir, struct dentry *old, co
 {
 	struct inode *replaced = new->d_inode;
 	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_RENAME, FILE_WRITE);
+	int refused = access_begin_at(&a, PAL_OP_RENAME, FILE_WRITE, is_own(new) ? new : old, old_dir->mnt);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);

@@ -41,6 +41,7 @@ int BPF_PROG(pal_task_newtask, struct task_struct *child, u64 clone_flags)
 	copy.script = PAL_SCRIPT_NONE;
 	copy.self = (u64)child;
 	copy.write_mount = 0;
+	copy.entering = 0;
 	copy.socket_mount = 0;
 	copy.socket_dentry = 0;
 	copy.created = 0;
@@ -150,6 +151,7 @@ found:
 		return 0;
 	task_fill(&entry, task, *label);
 	task_set_home(&entry, task);
+	namespace_note(entry.label, entry.home);
 	if (task_store(task->pid, &entry, false))
 		bpf_seq_write(ctx->meta->seq, "failed\n", 7);
 	return 0;

@@ -10,6 +10,9 @@
 #ifndef PAL_JUDGE_H
 #define PAL_JUDGE_H
 
+#define FILE_READ 1u		/* bits of `operations`, class file */
+#define FILE_WRITE 2u
+
 struct access {
 	struct pal_task *task;
 	struct pal_scratch *s;
@@ -96,16 +99,39 @@ static __always_inline u64 access_handle(struct pal_task *task, u32 class)
 	return handle;
 }
 
-static __always_inline int access_begin(struct access *a, u32 class, u32 operation, u32 operations)
+/* A slot for an access of the task, by the table of handle. */
+static __always_inline int access_take(struct access *a, struct pal_task *task, u64 handle, u32 class, u32 operation)
+{
+	struct pal_scratch *s = scratch_take(&a->index);
+
+	if (!s)
+		return handle_audits(handle) ? PASS : REFUSE;
+	a->task = task;
+	a->s = s;
+	s->label = task->label;
+	s->handle = handle;
+	s->class = class;
+	s->operations = 0;
+	s->owner = 0;
+	s->quiet = 0;
+	s->device = 0;
+	s->told = 0;
+	s->names = 0;
+	s->source = 0;
+	s->terminal = 0;
+	s->event.operation = operation;
+	s->event.access = 0;
+	return GO_ON;
+}
+
+/* access_begin() for a task that has a label. */
+static __always_inline int access_enter(struct access *a, struct pal_task *task, u32 class, u32 operation, u32 operations)
 {
 	struct pal_scratch *s;
-	struct pal_task *task;
 	u64 handle;
-	int found = task_current(&task);
 	u32 flags;
+	int taken;
 
-	if (found <= 0)
-		return found;
 	handle = access_handle(task, class);
 	if (handle & TABLE_GONE)
 		return REFUSE;
@@ -114,22 +140,11 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 	flags = handle_class(handle);
 	if (!(flags & PAL_CLASS_ACTIVE))
 		return PASS;
-	s = scratch_take(&a->index);
-	if (!s)
-		return handle_audits(handle) ? PASS : REFUSE;
-	a->task = task;
-	a->s = s;
-	s->label = task->label;
-	s->handle = handle;
-	s->class = class;
+	taken = access_take(a, task, handle, class, operation);
+	if (taken != GO_ON)
+		return taken;
+	s = a->s;
 	s->operations = operations;
-	s->owner = 0;
-	s->quiet = 0;
-	s->told = 0;
-	s->names = 0;
-	s->source = 0;
-	s->terminal = 0;
-	s->event.operation = operation;
 	s->event.access = operations;
 	if (flags & PAL_CLASS_SOURCED) {
 		if (!has_source(task, handle))
@@ -144,6 +159,14 @@ static __always_inline int access_begin(struct access *a, u32 class, u32 operati
 		s->terminal = task->flags & PAL_TASK_TERMINAL;
 	}
 	return GO_ON;
+}
+
+static __always_inline int access_begin(struct access *a, u32 class, u32 operation, u32 operations)
+{
+	struct pal_task *task;
+	int found = task_current(&task);
+
+	return found <= 0 ? found : access_enter(a, task, class, operation, operations);
 }
 
 static __always_inline void access_end(struct access *a)
@@ -208,6 +231,12 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 	return table_judge(handle, index);
 }
 
+/* What a denial answers: EPERM for capabilities, mounts, attaching and BPF objects. */
+static __always_inline bool is_permission(u32 class, u32 operation)
+{
+	return class == PAL_CLASS_CAPABILITY || (operation >= PAL_OP_MOUNT && operation != PAL_OP_TOUCH);
+}
+
 /*
  * One open, one event. An open that creates its file is judged as it creates and as it opens, one that truncates as it
  * opens and as it truncates; each judgement denies for itself, and the second reports only what is stricter than what the
@@ -236,24 +265,25 @@ static __always_inline void note_created(const struct pal_scratch *s, u32 told)
 }
 
 /*
- * Carries out a decision about what stands in the slot, and reports it. 0: it passes; 1: it is refused. A function of
+ * Carries out a decision about what stands in the slot, and reports it. 0: it passes; else it is refused, with that errno. A function of
  * its own for all that is not silently allowed; built-in rules come here directly.
  */
 __noinline int judge_decided(u32 index, u64 decision)
 {
 	struct pal_scratch *s = scratch_at(index);
 	struct pal_event *e;
-	u32 verdict, refused;
+	u32 verdict, refused, operation;
 
 	if (!s)
-		return 1;
-	if (s->status == PATH_UNRESOLVABLE)
+		return EACCES;
+	operation = s->event.operation;
+	if (s->status == PATH_UNRESOLVABLE && operation < PAL_OP_MOUNT)
 		count(PAL_COUNT_UNRESOLVABLE);
 	for (int try = 0; try < 2 && decision & TABLE_GONE; try++)
 		decision = judge_anew(s, index);
 	if (decision & TABLE_GONE) {
 		count(PAL_COUNT_NO_TABLE);
-		return !handle_audits(s->handle);
+		return handle_audits(s->handle) ? 0 : EACCES;
 	}
 	if (decision & HANDLE_UNUSED)
 		return 0;
@@ -262,14 +292,19 @@ __noinline int judge_decided(u32 index, u64 decision)
 		return 0;
 
 	e = &s->event;
+	if (s->status == PATH_DETACHED && operation == PAL_OP_OPEN &&
+	    (decision & PAL_CODE_MASK) == PAL_CODE_BUILTIN + BUILTIN_MOUNT_INTEGRITY)
+		operation = PAL_OP_OPEN_DETACHED;
+	e->operation = operation;
 	e->code = decision & PAL_CODE_MASK;
 	e->class = s->class;
 	e->verdict = verdict;
 	e->error = 0;
 	if (verdict == PAL_BLOCK) {
 		count(PAL_COUNT_BLOCK);
-		if (!handle_audits(s->handle))
-			e->error = s->class == PAL_CLASS_CAPABILITY ? EPERM : EACCES;
+		/* The protection of Palisade itself knows no audited mode. */
+		if (!handle_audits(s->handle) || e->code == PAL_CODE_BUILTIN + BUILTIN_SELF)
+			e->error = is_permission(s->class, operation) ? EPERM : EACCES;
 	} else {
 		count(PAL_COUNT_AUDIT);
 	}
@@ -277,7 +312,7 @@ __noinline int judge_decided(u32 index, u64 decision)
 		e->object_kind = PAL_OBJECT_SOCKET;
 	else if (s->class == PAL_CLASS_CAPABILITY)
 		e->object_kind = PAL_OBJECT_CAPABILITY;
-	else if (s->status == PATH_UNRESOLVABLE)
+	else if (s->status == PATH_UNRESOLVABLE || s->status == PATH_DETACHED)
 		e->object_kind = PAL_OBJECT_UNRESOLVABLE;
 	else
 		e->object_kind = s->path[s->offset & (PAL_PATH_MAX - 1)] == '/' ? PAL_OBJECT_PATH : PAL_OBJECT_MEMFD;
@@ -292,10 +327,10 @@ __noinline int judge_decided(u32 index, u64 decision)
 		if (e->operation == PAL_OP_CREATE && is_opening())
 			note_created(s, strictness(decision));
 	}
-	return refused != 0;
+	return refused;
 }
 
-/* Judges what stands in the slot. 0: it passes; 1: it is refused. */
+/* Judges what stands in the slot. 0: it passes; else it is refused, with that errno. */
 static __always_inline int judge(struct access *a)
 {
 	u64 decision, *judged = bpf_map_lookup_elem(&pal_judged, &a->index);

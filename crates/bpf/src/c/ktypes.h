@@ -38,6 +38,7 @@ typedef _Bool bool;
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -53,6 +54,7 @@ enum {
 
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
+	S_IFBLK = 0060000,
 	S_IFREG = 0100000,
 	S_IFDIR = 0040000,
 
@@ -78,6 +80,22 @@ enum {
 	NETLINK_ROUTE = 0,
 
 	PROC_SUPER_MAGIC = 0x9fa0,
+	OVERLAYFS_SUPER_MAGIC = 0x794c7630,
+	ECRYPTFS_SUPER_MAGIC = 0xf15f,
+
+	MS_REMOUNT = 1 << 5,
+	MS_BIND = 1 << 12,
+	MS_MOVE = 1 << 13,
+	MS_UNBINDABLE = 1 << 17,
+	MS_PRIVATE = 1 << 18,
+	MS_SLAVE = 1 << 19,
+	MS_SHARED = 1 << 20,
+
+	CAP_SYS_CHROOT = 18,
+	CAP_SYS_ADMIN = 21,
+	BPF_LINK_GET_FD_BY_ID = 30,
+	NR_MOUNT_SETATTR = 442,		/* the same for every architecture and personality */
+	NR_OPEN_TREE_ATTR = 467,
 };
 
 /* Numbers inside the kernel; each is the same from 6.1 to 7.2. */
@@ -94,6 +112,8 @@ enum {
 	PF_EXITING = 0x4,
 	PF_KTHREAD = 0x00200000,
 	CAP_OPT_NOAUDIT = 2,
+	PTRACE_MODE_ATTACH = 2,
+	PTRACE_MODE_NOAUDIT = 4,
 	PIDTYPE_TGID = 1,
 	NAME_MAX = 255,
 };
@@ -158,6 +178,23 @@ struct mount {
 
 struct mnt_namespace {
 	struct mount *root;
+};
+
+/* The number of a mount namespace, never given twice: until 6.17 its own (0: a detached tree), then every namespace's. */
+struct mnt_namespace___seq {
+	u64 seq;
+};
+
+struct mnt_namespace___anon {
+	bool is_anon;
+};
+
+struct ns_common___id {
+	u64 ns_id;
+};
+
+struct mnt_namespace___common {
+	struct ns_common___id ns;
 };
 
 /* The mounts of a super block: a list_head in 6.1 and 6.12, a plain chain in 7.2. */
@@ -249,6 +286,8 @@ struct css_set {
 
 struct task_struct {
 	unsigned int flags;
+	unsigned int ptrace;
+	struct task_struct *parent;
 	struct mm_struct *mm;
 	unsigned in_execve : 1;
 	int pid;
@@ -275,6 +314,27 @@ struct linux_binprm {
 	struct file *file;
 	int argc;
 	const char *interp;
+};
+
+struct bpf_map {
+	char name[16];
+};
+
+struct bpf_prog_aux {
+	char name[16];
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+/* The registers with which a task entered the kernel: x86, arm64. */
+struct pt_regs {
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	s32 syscallno;
 };
 
 struct iattr {

@@ -78,6 +78,20 @@ struct {
 	__type(value, struct pal_label);
 } pal_labels SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PAL_OWN);
+	__type(key, u32);
+	__type(value, struct pal_own);
+} pal_own SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PAL_LINKS);
+	__type(key, u32);
+	__type(value, u32);
+} pal_links SEC(".maps");
+
 /* 8 MiB unless user space sets another size before it loads the object. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -46,14 +46,21 @@ int BPF_PROG(pal_kern_path, const char *name, unsigned int flags, struct path *p
 
 static __always_inline int unix_reach(struct unix_sock *other, u32 operation)
 {
-	u64 dentry = 0, bound = 0, looked_up = 0, noted;
+	u64 dentry = 0, mount = 0, bound = 0, looked_up = 0, noted;
+	struct pal_task *task;
 	struct access a;
 	int refused;
 
 	/* Not bound to a path: abstract, unnamed, or a socketpair. */
 	if (bpf_core_read(&dentry, sizeof(dentry), &other->path.dentry) || !dentry)
 		return 0;
-	refused = access_begin(&a, PAL_CLASS_FILE, operation, FILE_WRITE);
+	refused = task_current(&task);
+	if (refused <= 0)
+		return answer(refused, EACCES);
+	bpf_core_read(&mount, sizeof(mount), &other->path.mnt);
+	if (is_own_by_reads(dentry))
+		return answer(self_touched(task, dentry, mount, PAL_CLASS_FILE, PAL_OP_TOUCH), EACCES);
+	refused = access_enter(&a, task, PAL_CLASS_FILE, operation, FILE_WRITE);
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
 	bpf_core_read(&bound, sizeof(bound), &((struct dentry *)dentry)->d_inode);
@@ -66,7 +73,7 @@ static __always_inline int unix_reach(struct unix_sock *other, u32 operation)
 		a.s->start_mount = a.task->socket_mount;
 	} else {
 		a.s->start_dentry = dentry;
-		bpf_core_read(&a.s->start_mount, sizeof(u64), &other->path.mnt);
+		a.s->start_mount = mount;
 	}
 	a.s->status = path_again(a.index);
 	refused = a.s->status == PATH_INTERNAL ? 0 : judge(&a);

@@ -11,7 +11,7 @@
  *   socket.h      socket -> row of its class
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
- *   exec.h file.h attr.h net.h capability.h: the hooks
+ *   exec.h file.h attr.h net.h capability.h: the hooks; those of the built-in rules: self.h mount.h attach.h
  *
  * clang -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -c palisade.bpf.c
  */
@@ -31,10 +31,13 @@
 #include "event.h"
 #include "judge.h"
 
+#include "self.h"
+#include "attr.h"
+#include "mount.h"
+#include "attach.h"
 #include "fork.h"
 #include "exec.h"
 #include "file.h"
-#include "attr.h"
 #include "net.h"
 #include "capability.h"
 

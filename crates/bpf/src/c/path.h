@@ -45,6 +45,32 @@ static __always_inline u32 sequence_of(const void *seqlock)
 			return PATH_UNRESOLVABLE;                                                                     \
 	} while (0)
 
+/* The number of a mount namespace, 0 if it cannot be read. */
+static __always_inline u64 namespace_number(u64 namespace)
+{
+	u64 number = 0;
+
+	if (bpf_core_field_exists(struct mnt_namespace___seq, seq))
+		bpf_core_read(&number, sizeof(number), &((struct mnt_namespace___seq *)namespace)->seq);
+	else
+		bpf_core_read(&number, sizeof(number), &((struct mnt_namespace___common *)namespace)->ns.ns_id);
+	return number;
+}
+
+/* Whether a mount of this namespace is attached nowhere: unmounted, or in the namespace of a detached tree alone. */
+static __always_inline bool is_detached(u64 namespace)
+{
+	bool anonymous = false;
+
+	if (!namespace)
+		return true;
+	if (bpf_core_field_exists(struct mnt_namespace___anon, is_anon)) {
+		bpf_core_read(&anonymous, sizeof(anonymous), &((struct mnt_namespace___anon *)namespace)->is_anon);
+		return anonymous;
+	}
+	return !namespace_number(namespace);
+}
+
 /*
  * The end of a walk: the root of a mount without a parent, or a dentry without one that is no mount's root. PATH_OK if
  * it is the root of the task's mount namespace, or of the one that the task's workload began in (a workload may
@@ -66,7 +92,9 @@ static __always_inline enum status path_top(u64 mount, bool is_root)
 	if (!is_root)
 		return PATH_UNRESOLVABLE;
 	task = task_own();
-	return task && task->home_root == (u64)m && task->home == namespace ? PATH_OK : PATH_UNRESOLVABLE;
+	if (task && task->home_root == (u64)m && task->home == namespace)
+		return PATH_OK;
+	return is_detached(namespace) ? PATH_DETACHED : PATH_UNRESOLVABLE;
 }
 
 /* Whether this directory of a procfs root is the acting process's (or thread's) own. */

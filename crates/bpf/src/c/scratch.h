@@ -36,6 +36,7 @@ enum status {
 	PATH_INTERNAL = 1,	/* no file: pipe, socket, anonymous inode, memfd */
 	PATH_UNRESOLVABLE = 2,
 	PATH_MORE = 3,		/* the walk goes on */
+	PATH_DETACHED = 5,	/* in a mount that is attached nowhere */
 	PATH_NONE = 4,		/* the class has no paths; `row` says which row is asked for */
 };
 
@@ -64,6 +65,7 @@ struct pal_scratch {
 	u32 status;		/* enum status */
 	u32 row;
 	u32 quiet;		/* judged, not reported */
+	u32 device;		/* an open of a block device */
 	u32 told;		/* strictness of what was reported of this access by an earlier hook, 0: nothing */
 	/* An exec (argv.h). */
 	u64 called;		/* address of the name that was executed */

@@ -13,14 +13,14 @@
 
 /*
  * A handle: all that an access needs to know of its table, in one number that passes between global functions.
- * Bits 0-31 table id, 32-41 slot, 42-43 size, 44-45 flags of the label, 46-51 flags of the class, 52-57 flags of the
+ * Bits 0-31 table id, 32-41 slot, 42-43 size, 44-45 flags of the label, 46-52 flags of the class, 53-58 flags of the
  * header. Bits 62 and 63: there is no table, see below.
  */
 #define HANDLE_SLOT 32
 #define HANDLE_SIZE 42
 #define HANDLE_LABEL 44
 #define HANDLE_CLASS 46
-#define HANDLE_HEADER 52
+#define HANDLE_HEADER 53
 #define HANDLE_UNUSED (1ull << 62)	/* the label is not in use: nothing is judged */
 #define TABLE_GONE (1ull << 63)		/* also an answer of the functions of table_size.h */
 #define TABLE_DONE (1ull << 62)		/* an answer of walk_*(): the automaton ended */
@@ -36,7 +36,7 @@ static __always_inline bool handle_audits(u64 handle)
 
 static __always_inline u32 handle_class(u64 handle)
 {
-	return handle >> HANDLE_CLASS & 63;
+	return handle >> HANDLE_CLASS & 127;
 }
 
 static __always_inline u32 handle_header(u64 handle)
@@ -52,12 +52,24 @@ static __always_inline u32 handle_header(u64 handle)
 #define WALK_UNROLLED 8	/* of them without counting; divides WALK_BYTES */
 #define WALKS ((PAL_PATH_MAX + 2 + NAME_MAX) / WALK_BYTES + 1)
 
+/* Built-in rules: code - PAL_CODE_BUILTIN. */
+enum {
+	BUILTIN_UNRESOLVABLE,
+	BUILTIN_SELF,
+	BUILTIN_MOUNT_INTEGRITY,
+	BUILTIN_TREE_INTEGRITY,
+	BUILTIN_SOURCE,
+	BUILTIN_DEVICE,
+};
+
 /* What source_*() is asked for. */
 enum source_question {
 	SOURCE_OF_PATH,		/* the plain class of the program at s->path */
 	SOURCE_FOLD,		/* of s->source followed by the script s->row */
 	SOURCE_UNKNOWN,
 	TABLE_GENERATION,
+	TABLE_MOUNTS_DECISION,
+	TABLE_ATTACH_DECISION,
 };
 
 /* The greater of two, without a branch: a branch per comparison multiplies the states that the verifier follows. */
@@ -185,13 +197,48 @@ static __always_inline u64 table_judge(u64 handle, u32 index)
 	return DISPATCH(judge, size, slot, id, index);
 }
 
-static __always_inline u64 table_live(u64 handle, u32 index)
+/* The marks that the path s->path has in a class, or with a slash behind it. */
+__noinline u64 table_marks(u64 handle, u32 index, u32 class, u32 below)
 {
 	u32 slot = handle >> HANDLE_SLOT & (PAL_TABLE_SLOTS - 1);
 	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
-	u32 id = handle;
+	u32 id = handle, what = class | below << 8;
 
-	return DISPATCH(live, size, slot, id, index);
+	return DISPATCH(marks, size, slot, id, index, what);
+}
+
+/* The decision of a built-in rule that denies where a mark is set; the second counts audited policies too. */
+static __always_inline u64 decide_by_marks(u64 marks, u32 denies, u32 denies_audited, u32 builtin)
+{
+	if (marks & denies)
+		return PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + builtin);
+	if (marks & denies_audited)
+		return PAL_WOULD_BLOCK << 30 | (PAL_CODE_BUILTIN + builtin);
+	return PAL_ALLOW << 30;
+}
+
+/* The decision on a new mount at s->path: whether a rule meets it, or may meet something below. */
+__noinline u64 table_over_place(u64 handle, u32 index)
+{
+	u64 here = table_marks(handle, index, PAL_CLASS_PROCESS, 0) | table_marks(handle, index, PAL_CLASS_FILE, 0);
+	u64 below = table_marks(handle, index, PAL_CLASS_PROCESS, 1) | table_marks(handle, index, PAL_CLASS_FILE, 1);
+
+	if ((here | below) & TABLE_GONE)
+		return TABLE_GONE;
+	here &= PAL_PLACE_HERE | PAL_PLACE_HERE_AUDITED;
+	below &= PAL_PLACE | PAL_PLACE_AUDITED;
+	return decide_by_marks(here | below, PAL_PLACE_HERE | PAL_PLACE, PAL_PLACE_HERE_AUDITED | PAL_PLACE_AUDITED,
+			       BUILTIN_MOUNT_INTEGRITY);
+}
+
+/* The decision on a directory s->path that moves: whether a rule that can deny may meet something below. */
+static __always_inline u64 table_moved(u64 handle, u32 index)
+{
+	u64 below = table_marks(handle, index, PAL_CLASS_FILE, 1);
+
+	if (below & TABLE_GONE)
+		return TABLE_GONE;
+	return decide_by_marks(below, PAL_LIVE, PAL_LIVE_AUDITED, BUILTIN_TREE_INTEGRITY);
 }
 
 __noinline u64 table_source(u64 handle, u32 index, u32 question)

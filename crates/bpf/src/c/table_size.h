@@ -46,7 +46,7 @@ __noinline u64 SIZED(open)(u32 slot, u32 class)
 
 	if (!table || table->header.abi != PAL_ABI_VERSION || class >= PAL_CLASSES)
 		return TABLE_GONE;
-	return table->header.table_id | (u64)(table->header.class[class].flags & 63) << HANDLE_CLASS |
+	return table->header.table_id | (u64)(table->header.class[class].flags & 127) << HANDLE_CLASS |
 	       (u64)(table->header.flags & 63) << HANDLE_HEADER;
 }
 
@@ -144,6 +144,31 @@ static long SIZED(compose_slot)(u32 i, struct SIZED(composition) *x)
 	return 0;
 }
 
+/* Whether a winner is an Allow that opens block devices. */
+static __always_inline bool SIZED(opens_device)(const struct SIZED(table) *table, const struct pal_class *c,
+						const struct evaluation *e)
+{
+	u32 upper = e->upper & mask_of(1 << PAL_SAYS_ALLOW, e->upper & 3);
+	u32 lower = e->lower & mask_of(1 << PAL_SAYS_ALLOW, e->lower & 3);
+
+	/* The word of rank 0 is no rule's: its high half is 0. */
+	return (SIZED(word)(table, c->ranks + (upper >> 2)) | SIZED(word)(table, c->ranks + (lower >> 2))) >> 32;
+}
+
+/* The decision on an open of a block device, from that on any other file (built-in rule device). */
+static __always_inline u32 SIZED(device)(const struct SIZED(table) *table, const struct pal_class *c, u32 decision)
+{
+	u32 verdict = decision >> 30;
+
+	if (table->header.flags & PAL_TABLE_HOST || verdict == PAL_BLOCK)
+		return decision;
+	if (c->flags & PAL_CLASS_ENFORCED && !(decision & PAL_OPENS_DEVICE))
+		return PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_DEVICE);
+	if (verdict != PAL_WOULD_BLOCK && !(decision & PAL_OPENS_DEVICE_AUDITED))
+		return PAL_WOULD_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_DEVICE);
+	return decision;
+}
+
 /*
  * Composes the vectors of s->found automata for one operation: the rule is in abi.h, "Vector" and "Then per slot".
  * With COMPOSE_BASE in the operation, for what the base set lets pass: no posture.
@@ -157,7 +182,7 @@ __noinline u64 SIZED(compose)(u32 slot, u32 id, u32 index, u32 operation)
 	struct SIZED(composition) x = { .table = table, .s = s };
 	const struct evaluation *plain = &x.plain, *with = &x.with;
 	const struct pal_class *c;
-	u32 posture, blocks;
+	u32 posture, blocks, device = 0;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
@@ -175,21 +200,25 @@ __noinline u64 SIZED(compose)(u32 slot, u32 id, u32 index, u32 operation)
 	if (!(plain->upper | plain->lower) && plain->missing && posture >> 30 == PAL_BLOCK)
 		return posture;
 
+	if (SIZED(opens_device)(table, c, plain))
+		device |= PAL_OPENS_DEVICE;
+	if (SIZED(opens_device)(table, c, with))
+		device |= PAL_OPENS_DEVICE_AUDITED;
 	/* It passes; would it with the policies in audited mode? */
 	if (c->audited) {
 		blocks = greater(with->upper & mask_of(1 << PAL_SAYS_BLOCK, with->upper & 3),
 				 with->lower & mask_of(1 << PAL_SAYS_BLOCK, with->lower & 3));
 		if (blocks)
-			return PAL_WOULD_BLOCK << 30 |
+			return PAL_WOULD_BLOCK << 30 | device |
 			       ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
 		if (!(with->upper | with->lower) && with->missing && posture >> 30 == PAL_BLOCK)
-			return PAL_WOULD_BLOCK << 30 | (posture & PAL_CODE_MASK);
+			return PAL_WOULD_BLOCK << 30 | device | (posture & PAL_CODE_MASK);
 	}
 	if (plain->audit)
-		return PAL_AUDIT << 30 | ((u32)SIZED(word)(table, c->ranks + (plain->audit >> 2)) & PAL_CODE_MASK);
+		return PAL_AUDIT << 30 | device | ((u32)SIZED(word)(table, c->ranks + (plain->audit >> 2)) & PAL_CODE_MASK);
 	if (!(plain->upper | plain->lower) && plain->missing)
 		return posture;
-	return PAL_ALLOW << 30;
+	return PAL_ALLOW << 30 | device;
 }
 
 /* What the base set lets pass of s->path: bit per operation, or TABLE_GONE. */
@@ -222,8 +251,10 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
 	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
-	if (s->status == PATH_UNRESOLVABLE)
-		return c->unresolvable;
+	if (s->status == PATH_DETACHED && strictness(table->header.mounts) >= strictness(c->unresolvable))
+		return table->header.mounts;
+	if (s->status == PATH_UNRESOLVABLE || s->status == PATH_DETACHED)
+		return s->device ? SIZED(device)(table, c, c->unresolvable) : c->unresolvable;
 	column = SIZED(word)(table, c->colmap + s->source * 2 + s->terminal);
 	cell = c->a[0].cells;
 	s->found = 0;
@@ -285,38 +316,45 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 					return TABLE_GONE;
 			}
 		}
+		if (s->device)
+			decision = SIZED(device)(table, c, decision);
 		if (strictness(decision) > strictness(strictest) || !strictest)
 			strictest = decision;
 	}
 	return strictest;
 }
 
-/* Whether a rule that can deny may meet something below the directory s->path (built-in rule tree-integrity). */
-__noinline u64 SIZED(live)(u32 slot, u32 id, u32 index)
+/*
+ * All marks of the state that the path s->path leads to in the automata of a class (bits 0-7 of what), or the same
+ * with a slash behind it (bit 8), but for the root, which ends in one.
+ */
+__noinline u64 SIZED(marks)(u32 slot, u32 id, u32 index, u32 what)
 {
 	const struct SIZED(table) *table = SIZED(table_at)(slot);
 	struct pal_scratch *s = scratch_at(index);
 	const struct pal_class *c;
-	u64 live = 0;
+	u64 marks = 0;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
-	c = &table->header.class[PAL_CLASS_FILE];
-	s->path[PATH_END] = '/';
-	s->path[PATH_END + 1] = 0;
-	for (u32 k = 0; k < PAL_MULTI_CALL; k++) {
+	c = &table->header.class[what & (PAL_CLASSES - 1)];
+	if (what >> 8 && s->offset != PATH_END - 1) {
+		s->path[PATH_END] = '/';
+		s->path[PATH_END + 1] = 0;
+	}
+	for (u32 k = 0; k <= PAL_MULTI_CALL; k++) {
 		u32 state = c->a[k].start;
 		u64 end;
 
-		if (!state || k > c->globs)
+		if (!state || (k > c->globs && k != PAL_MULTI_CALL))
 			continue;
 		end = SIZED(walk_all)(slot, id, index, s->offset, state);
 		if (end & TABLE_GONE)
 			return TABLE_GONE;
-		live |= end & PAL_LIVE;
+		marks |= end & (PAL_RECORD - 1 - PAL_ACCEPT_MASK);
 	}
 	s->path[PATH_END] = 0;
-	return live;
+	return marks;
 }
 
 __noinline u64 SIZED(source)(u32 slot, u32 id, u32 index, u32 question)
@@ -331,6 +369,10 @@ __noinline u64 SIZED(source)(u32 slot, u32 id, u32 index, u32 question)
 	h = &table->header;
 	if (question == TABLE_GENERATION)
 		return h->generation;
+	if (question == TABLE_MOUNTS_DECISION)
+		return h->mounts;
+	if (question == TABLE_ATTACH_DECISION)
+		return h->attach;
 	if (question == SOURCE_UNKNOWN)
 		return h->source_unknown;
 	if (question == SOURCE_FOLD)

@@ -8,7 +8,8 @@
  * questions.rs writes the file and reads the answer; the tests `tables` of tests/system and tests/oracle call it.
  *
  * FILE, little-endian, is a row of records. 1: u32 length, a table. 2: a question about the last table:
- *   u8 class, u8 operation, u8 terminal, u8 owner, u8 kind (0 path, 1 unresolvable, 2 socket, 3 capability),
+ *   u8 class, u8 operation, u8 terminal, u8 owner, u8 kind (0 path, 1 unresolvable, 2 socket, 3 capability, 4 mount at
+ *   the object, 5 the object is a directory that moves, 6 another change of mounts, 7 an attach; with 128: of a block device),
  *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, text invocation name,
  *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
  * text: u16 length, bytes. program: u8 known, text.
@@ -145,6 +146,9 @@ static int ask(unsigned long number)
 	u32 a = get_u32(), b = get_u32(), c = get_u32(), verdict, code, source, scripts;
 	u16 length = get_text(object), called = get_text(invoked);
 	u64 handle = table_of(1, class), decision = 0;
+	u32 device = kind >> 7;
+
+	kind &= 127;
 
 	source = program_class(handle);
 	scripts = get_u8();
@@ -165,7 +169,7 @@ static int ask(unsigned long number)
 	slot.terminal = terminal;
 	slot.owner = owner;
 	slot.invoked = 0;
-	slot.status = kind == 0 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : PATH_NONE;
+	slot.status = kind == 0 || kind == 4 || kind == 5 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : PATH_NONE;
 	put_path(object, length);
 	if (called) {
 		slot.invoked = called;
@@ -173,7 +177,16 @@ static int ask(unsigned long number)
 		memcpy(&slot.path[PATH_END + 2], invoked, called + 1);
 	}
 	slot.row = kind == 2 ? socket_row(a, b, c) : a;
-	if (handle_class(handle) & PAL_CLASS_ACTIVE && slot.row != PAL_SOCK_EXEMPT)
+	slot.device = device;
+	if (kind == 4)
+		decision = table_over_place(handle, 0);
+	else if (kind == 5)
+		decision = table_moved(handle, 0);
+	else if (kind == 6)
+		decision = table_source(handle, 0, TABLE_MOUNTS_DECISION);
+	else if (kind == 7)
+		decision = table_source(handle, 0, TABLE_ATTACH_DECISION);
+	else if (handle_class(handle) & PAL_CLASS_ACTIVE && slot.row != PAL_SOCK_EXEMPT)
 		decision = table_judge(handle, 0);
 	if (decision >> 32 || decision >> 30 != verdict ||
 	    (verdict && code != 0xffffffff && (decision & PAL_CODE_MASK) != code)) {

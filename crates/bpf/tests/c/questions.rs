@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-use palisade_ruleset::{Access, FileMode, Object, Operation, Program, Verdict, Walked};
+use palisade_ruleset::{Access, FileMode, MountChange, Object, Operation, Program, Verdict, Walked};
 
 /// Tables, and questions about them with the answers that are expected.
 #[derive(Default)]
@@ -29,6 +29,8 @@ enum Row<'a> {
     Path(&'a Object),
     Socket(u32, u32, u32),
     Capability(u32),
+    /// A question of a kind of its own, about a path.
+    BuiltIn(u8, Option<Object>),
 }
 
 /// The code that any answer has.
@@ -43,6 +45,12 @@ const KIND_PATH: u8 = 0;
 const KIND_UNRESOLVABLE: u8 = 1;
 const KIND_SOCKET: u8 = 2;
 const KIND_CAPABILITY: u8 = 3;
+const KIND_MOUNT_AT: u8 = 4;
+const KIND_MOVED: u8 = 5;
+const KIND_MOUNTS: u8 = 6;
+const KIND_ATTACH: u8 = 7;
+/// Of a block device.
+const KIND_DEVICE: u8 = 128;
 
 // === impl Questions ===
 
@@ -65,7 +73,7 @@ impl Questions {
     }
 
     /// One access that reaches the table: what the programs let pass before they ask it (a mapping of the program's own
-    /// file, a memfd that is opened or mapped) is no question.
+    /// file, a memfd that is opened or mapped) is no question, nor is what they decide without one.
     pub(crate) fn ask(&mut self, access: &Access, expected: Walked) {
         let loader = access.actor.program.is_loader();
         let (class, operation, owner, row) = match &access.operation {
@@ -74,7 +82,7 @@ impl Questions {
             Operation::MapExec { object: Object::Memfd(_), .. } if !loader => return,
             Operation::MapExec { object, owner } => (CLASS_PROCESS, u8::from(!loader), *owner, Row::Path(object)),
             Operation::File { object: Object::Memfd(_), .. } => return,
-            Operation::File { mode, object, owner, block_device: _ } => {
+            Operation::File { mode, object, owner, .. } => {
                 (CLASS_FILE, u8::from(*mode == FileMode::Write), *owner, Row::Path(object))
             }
             Operation::Socket { socket } => {
@@ -82,16 +90,31 @@ impl Questions {
                 (CLASS_NETWORK, 0, None, Row::Socket(family, kind, protocol))
             }
             Operation::Capability { number } => (CLASS_CAPABILITY, 0, None, Row::Capability(u32::from(*number))),
-            Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
-                panic!("no table decides {:?}", access.operation)
+            Operation::MoveDirectory { object: object @ Object::Path(_) } => {
+                (CLASS_FILE, 0, None, Row::BuiltIn(KIND_MOVED, Some(object.clone())))
             }
+            Operation::Mount(MountChange::New { at }) => {
+                (CLASS_FILE, 0, None, Row::BuiltIn(KIND_MOUNT_AT, Some(Object::Path(at.clone()))))
+            }
+            Operation::Attach { target } if is_same_program(&access.actor.program, target) => return,
+            Operation::Attach { .. } => (CLASS_PROCESS, 0, None, Row::BuiltIn(KIND_ATTACH, None)),
+            Operation::Mount(MountChange::UnmountOwn) | Operation::TouchPalisade | Operation::MoveDirectory { .. } => return,
+            Operation::Mount(
+                MountChange::Rearrange
+                | MountChange::UnmountForeign
+                | MountChange::PivotRoot
+                | MountChange::EnterForeign
+                | MountChange::OpenDetached,
+            ) => (CLASS_FILE, 0, None, Row::BuiltIn(KIND_MOUNTS, None)),
         };
-        let kind = match row {
+        let is_device = matches!(access.operation, Operation::File { block_device: true, .. });
+        let kind = match &row {
             Row::Path(Object::Unresolvable) => KIND_UNRESOLVABLE,
             Row::Path(_) => KIND_PATH,
             Row::Socket(..) => KIND_SOCKET,
             Row::Capability(_) => KIND_CAPABILITY,
-        };
+            Row::BuiltIn(kind, _) => *kind,
+        } | if is_device { KIND_DEVICE } else { 0 };
         let terminal = u8::from(access.actor.terminal);
         let is_owner = u8::from(owner == Some(access.actor.uid));
         self.bytes.extend([2, class, operation, terminal, is_owner, kind]);
@@ -99,6 +122,7 @@ impl Questions {
             Row::Path(object) => ([0; 3], object.text()),
             Row::Socket(family, kind, protocol) => ([family, kind, protocol], None),
             Row::Capability(number) => ([number, 0, 0], None),
+            Row::BuiltIn(_, object) => ([0; 3], object.and_then(|object| object.text())),
         };
         numbers.into_iter().for_each(|n| self.u32(n));
         self.text(text.as_deref().unwrap_or_default());
@@ -167,6 +191,10 @@ impl Questions {
         self.bytes.push(u8::from(text.is_some()));
         self.text(text.as_deref().unwrap_or_default());
     }
+}
+
+fn is_same_program(a: &Program, b: &Program) -> bool {
+    matches!((a, b), (Program::Path(a), Program::Path(b)) if a == b)
 }
 
 fn is_own_file(program: &Program, object: &Object) -> bool {

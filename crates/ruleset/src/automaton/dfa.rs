@@ -117,7 +117,7 @@ impl Dfa {
     }
 
     /// For each state, whether an accept set that `wanted` holds of can be reached from it, itself included.
-    pub(crate) fn can_reach(&self, wanted: impl Fn(&[PatternIndex]) -> bool) -> Vec<bool> {
+    fn can_reach(&self, wanted: impl Fn(&[PatternIndex]) -> bool) -> Vec<bool> {
         let mut sources: Vec<Vec<u32>> = vec![Vec::new(); self.states.len()];
         for (from, state) in self.states.iter().enumerate() {
             let from_id = u32::try_from(from).unwrap_or(u32::MAX);
@@ -138,6 +138,13 @@ impl Dfa {
             }
         }
         reach
+    }
+
+    /// For each state, whether the text can go on to one whose accept set is wanted.
+    pub(crate) fn can_go_on_to(&self, wanted: impl Fn(&[PatternIndex]) -> bool) -> Vec<bool> {
+        let reach = self.can_reach(wanted);
+        let goes = |to: u32| reach[to as usize];
+        self.states.iter().map(|state| goes(state.default) || state.exceptions.iter().any(|(_, to)| goes(*to))).collect()
     }
 }
 

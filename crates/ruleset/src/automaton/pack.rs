@@ -18,12 +18,11 @@ const STATE_LIMIT: usize = 1 << 30;
 const PATIENCE: usize = 2_000;
 
 const RECORD: u64 = 1 << 31;
-const LIVE: u64 = 1 << 30;
 const SINK: u32 = 1 << 31;
 
-/// Appends the automaton to `words`; `live` says for each state whether it carries the live bit. `None` where the table
-/// would outgrow what an index can say.
-pub(crate) fn pack(words: &mut Vec<u64>, dfa: &Dfa, live: &[bool]) -> Option<Packed> {
+/// Appends the automaton to `words`; `marks` are the bits that each state's record carries beside its accept set (none
+/// where the slice ends). `None` where the table would outgrow what an index can say.
+pub(crate) fn pack(words: &mut Vec<u64>, dfa: &Dfa, marks: &[u32]) -> Option<Packed> {
     let bases = Placement::new(words.len()).place(dfa);
     let is_sink = |s: usize| dfa.states[s].exceptions.is_empty() && dfa.states[s].default as usize == s;
     let index = |s: u32| {
@@ -39,8 +38,8 @@ pub(crate) fn pack(words: &mut Vec<u64>, dfa: &Dfa, live: &[bool]) -> Option<Pac
     words.resize(words.len().max(end), 0);
     for (s, state) in dfa.states.iter().enumerate() {
         let base = bases[s];
-        let live = if live.get(s).copied().unwrap_or(false) { LIVE } else { 0 };
-        words[base as usize] = RECORD | live | u64::from(state.accept) | u64::from(index(state.default)) << 32;
+        let marks = u64::from(marks.get(s).copied().unwrap_or(0));
+        words[base as usize] = RECORD | marks | u64::from(state.accept) | u64::from(index(state.default)) << 32;
         for (byte, to) in &state.exceptions {
             words[base as usize + usize::from(*byte)] = u64::from(base) | u64::from(index(*to)) << 32;
         }

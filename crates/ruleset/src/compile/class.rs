@@ -1,19 +1,20 @@
 //! One class of a table: its automata, its cells, and the vectors by which several automata compose.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use palisade_policy::model::{Action, Class};
 
 use super::layout::{
-    AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_INVOKED, CLASS_LIVE_DIRS, CLASS_OWNER, CLASS_PTS,
-    CLASS_SOURCED, COMPOSE, ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
+    AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_ENFORCED, CLASS_INVOKED, CLASS_LIVE_DIRS, CLASS_OWNER,
+    CLASS_PTS, CLASS_SOURCED, COMPOSE, ClassHeader, LIVE, MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE,
+    SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use super::sources::{Column, Columns, Sources};
 use super::{AutomatonStats, ClassStats, CompileError, count, groups};
 use crate::automaton::{Dfa, MixBuild, PatternIndex, pack};
-use crate::decide::can_deny_file;
+use crate::decide::{can_deny_file, names_a_place, opens_device};
 use crate::decision::{By, Decision, RuleId, Verdict};
-use crate::judge::{Candidate, Conditions, Rank, Says, candidate};
+use crate::judge::{Candidate, Conditions, Rank, Says, candidate, tier_winners};
 use crate::network;
 use crate::pattern::Pattern;
 use crate::resolve::{Name, ObjectRank};
@@ -35,15 +36,23 @@ pub(super) struct ClassWriter<'a> {
     vectors: HashMap<Vec<u64>, u32, MixBuild>,
     ranks: BTreeMap<Rank, u32>,
     slots: Slots,
+    /// Names of Allows that open block devices.
+    devices: HashSet<(RuleId, ObjectRank)>,
     depends_on_owner: bool,
 }
 
-/// What a pattern stands for: a name of a rule; `live` where `tree-integrity` counts it.
+/// What a pattern stands for: a name of a rule, and which built-in rules count it.
 #[derive(Clone, Copy)]
 struct Meaning {
     id: RuleId,
     rank: ObjectRank,
+    audited: bool,
+    /// `tree-integrity`.
     live: bool,
+    /// `mount-integrity`.
+    place: bool,
+    /// `device`: it opens one.
+    device: bool,
 }
 
 /// Which policies share a slot of the vectors. Policies whose rules never look on compete as one.
@@ -70,6 +79,7 @@ impl<'a> ClassWriter<'a> {
             vectors: HashMap::default(),
             ranks: BTreeMap::new(),
             slots: Slots::new(rules, class),
+            devices: HashSet::new(),
             depends_on_owner: false,
         }
     }
@@ -122,6 +132,9 @@ impl<'a> ClassWriter<'a> {
             RuleBody::Capability(_) => false,
         };
         let mut flags = CLASS_ACTIVE;
+        if self.rules.counts(self.class, false) {
+            flags |= CLASS_ENFORCED;
+        }
         if self.rules.of_class(self.class).any(|r| has_pts(&r.body)) {
             flags |= CLASS_PTS;
         }
@@ -181,6 +194,7 @@ impl<'a> ClassWriter<'a> {
             automata.push((MULTI_CALL_AUTOMATON, invoked.len(), groups::literal(&invoked, &blame)?));
         }
         self.names = names;
+        self.devices = self.names.iter().filter(|meaning| meaning.device).map(|meaning| (meaning.id, meaning.rank)).collect();
 
         let base = self.base_set()?;
         let base_composes = base.is_some() && self.rules.of_class(self.class).any(|r| r.audited || r.action() == Action::Audit);
@@ -190,12 +204,11 @@ impl<'a> ClassWriter<'a> {
         }
         let mut stats = ClassStats::default();
         for (place, patterns, dfa) in &automata {
-            let live =
-                dfa.can_reach(|set| set.iter().any(|index| self.names.get(*index as usize).is_some_and(|meaning| meaning.live)));
-            if self.class == Class::File && live.iter().any(|l| *l) {
+            let marks = self.marks(dfa);
+            if marks.iter().any(|m| m & (LIVE[0] | LIVE[1]) != 0) {
                 header.flags |= CLASS_LIVE_DIRS;
             }
-            let start = self.write_automaton(*place, *patterns, dfa, &live, &mut stats)?;
+            let start = self.write_automaton(*place, *patterns, dfa, &marks, &mut stats)?;
             let cells = self.write_cells(dfa);
             let vectors = if composes { self.write_vectors(dfa) } else { 0 };
             header.automata[*place] = AutomatonHeader { start, cells, vectors, rows: count(dfa.accept_sets.len()) };
@@ -219,17 +232,44 @@ impl<'a> ClassWriter<'a> {
         };
         for rule in self.rules.of_class(self.class) {
             let Some(names) = self.rules.names(rule) else { continue };
-            let counted = !rule.audited && can_deny_file(rule);
-            for Name { pattern, rank } in &names.objects {
+            let (id, audited, guards) = (rule.id, rule.audited, self.rules.guards_places());
+            let can_deny = can_deny_file(rule) && !self.rules.is_host();
+            for name in &names.objects {
+                let Name { pattern, rank } = name;
                 let to = if pattern.is_simple() { &mut simple } else { &mut globs };
-                let live = counted && pattern.has_literal_beginning();
-                number(Meaning { id: rule.id, rank: *rank, live }, pattern, to);
+                let live = can_deny && pattern.has_literal_beginning();
+                let (place, device) = (guards && names_a_place(rule, pattern), opens_device(rule, name));
+                number(Meaning { id, rank: *rank, audited, live, place, device }, pattern, to);
             }
+            // Over `path//name`: a mount on or above the path is what counts.
             for Name { pattern, rank } in &names.invoked {
-                number(Meaning { id: rule.id, rank: *rank, live: false }, pattern, &mut invoked);
+                let place = guards && pattern.has_literal_beginning();
+                number(Meaning { id, rank: *rank, audited, live: false, place, device: false }, pattern, &mut invoked);
             }
         }
         (simple, globs, invoked)
+    }
+
+    /// The marks of each state.
+    fn marks(&self, dfa: &Dfa) -> Vec<u32> {
+        let mut marks = vec![0; dfa.states.len()];
+        for audited_too in [false, true] {
+            let has = |wanted: fn(&Meaning) -> bool| {
+                move |set: &[PatternIndex]| {
+                    let mut met = set.iter().filter_map(|index| self.names.get(*index as usize));
+                    met.any(|meaning| (audited_too || !meaning.audited) && wanted(meaning))
+                }
+            };
+            let which = usize::from(audited_too);
+            let (live, place) = (has(|m| m.live), has(|m| m.place));
+            let places: Vec<bool> = dfa.accept_sets.iter().map(|set| place(set)).collect();
+            let reached = [(LIVE[which], dfa.can_go_on_to(live)), (PLACE[which], dfa.can_go_on_to(place))];
+            for (s, mark) in marks.iter_mut().enumerate() {
+                *mark |= reached.iter().filter(|(_, reach)| reach[s]).fold(0, |bits, (bit, _)| bits | bit);
+                *mark |= if places[dfa.states[s].accept as usize] { PLACE_HERE[which] } else { 0 };
+            }
+        }
+        marks
     }
 
     /// The automaton of the base set, where it is asked: only of files, and only before a posture.
@@ -260,11 +300,11 @@ impl<'a> ClassWriter<'a> {
         place: usize,
         patterns: usize,
         dfa: &Dfa,
-        live: &[bool],
+        marks: &[u32],
         stats: &mut ClassStats,
     ) -> Result<u32, CompileError> {
         let before = self.words.len();
-        let packed = pack(self.words, dfa, live).ok_or(CompileError::IndexSpace { class: self.class })?;
+        let packed = pack(self.words, dfa, marks).ok_or(CompileError::IndexSpace { class: self.class })?;
         let (words, states, sets) = (self.words.len() - before, dfa.states.len(), dfa.accept_sets.len());
         stats.automata.push(AutomatonStats { place, patterns, states, words, sets });
         Ok(packed.start)
@@ -273,7 +313,7 @@ impl<'a> ClassWriter<'a> {
     /// The rules of an accept set that match in a column.
     fn met(&self, set: &[PatternIndex], column: &Column, conditions: Conditions) -> Vec<Candidate> {
         let meanings = set.iter().filter_map(|index| self.names.get(*index as usize));
-        self.candidates(meanings.map(|Meaning { id, rank, live: _ }| (*id, *rank)), column, conditions)
+        self.candidates(meanings.map(|meaning| (meaning.id, meaning.rank)), column, conditions)
     }
 
     fn candidates(
@@ -306,7 +346,8 @@ impl<'a> ClassWriter<'a> {
                     let [other, owner] = [false, true].map(|owner| {
                         let conditions = self.conditions(operation, owner);
                         let candidates = self.met(set, column, conditions);
-                        decision_word(self.rules.judge_class(self.class, &candidates, false, !conditions.mapping))
+                        let decision = self.rules.judge_class(self.class, &candidates, false, !conditions.mapping);
+                        decision_word(decision) | self.device_flags(decision, &candidates)
                     });
                     self.owner_word(other, owner)
                 });
@@ -316,6 +357,24 @@ impl<'a> ClassWriter<'a> {
         let at = self.position();
         self.words.append(&mut cells);
         at
+    }
+
+    /// Which block devices a decision opens: OPENS_DEVICE.
+    fn device_flags(&self, decision: Decision, candidates: &[Candidate]) -> u32 {
+        if self.devices.is_empty() || decision.verdict == Verdict::Block {
+            return 0;
+        }
+        let opens = |audited_too: bool| {
+            let winners = tier_winners(candidates.iter().filter(|c| audited_too || !c.audited));
+            winners.iter().any(|c| self.is_device_rank(c.rank))
+        };
+        let flag = |audited_too: bool| if opens(audited_too) { OPENS_DEVICE[usize::from(audited_too)] } else { 0 };
+        flag(false) | flag(true)
+    }
+
+    /// Whether a winner of this rank opens a block device.
+    fn is_device_rank(&self, rank: Rank) -> bool {
+        rank.says == Says::Allow && self.devices.contains(&(rank.order.0, rank.object))
     }
 
     fn owner_word(&mut self, other: u32, owner: u32) -> u32 {
@@ -354,7 +413,8 @@ impl<'a> ClassWriter<'a> {
         let at = self.position();
         self.words.push(u64::from(By::Nothing.code()));
         for (rank, number) in occurring.into_iter().zip(FIRST_RANK..) {
-            self.words.push(u64::from(By::Rule(rank.order.0).code()));
+            let opens = u64::from(self.is_device_rank(rank));
+            self.words.push(u64::from(By::Rule(rank.order.0).code()) | opens << 32);
             self.ranks.insert(rank, number);
         }
         let Slots { of: _, count: slots, upper, lower, audited, allow_list } = &self.slots;
@@ -454,7 +514,7 @@ fn may_look_on(rule: &Rule) -> bool {
 }
 
 /// A decision as a word of a cell.
-fn decision_word(decision: Decision) -> u32 {
+pub(super) fn decision_word(decision: Decision) -> u32 {
     let Decision { verdict, by, shadow } = decision;
     let (verdict, by) = match (verdict, shadow) {
         (Verdict::Allow | Verdict::Audit, Some((Verdict::Block, by))) => (WOULD_BLOCK, by),

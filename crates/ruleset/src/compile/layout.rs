@@ -8,7 +8,7 @@ pub const ABI_VERSION: u32 = 3;
 pub const SIZE_BITS: [u32; 4] = [13, 16, 19, 22];
 
 /// Bytes of the header in front of the words (`PAL_HEADER_BYTES`).
-pub const HEADER_BYTES: usize = 48 + CLASSES * CLASS_BYTES;
+pub const HEADER_BYTES: usize = 56 + CLASSES * CLASS_BYTES;
 /// Classes of a table.
 pub(crate) const CLASSES: usize = 4;
 const CLASS_BYTES: usize = 56 + AUTOMATA * 16;
@@ -26,11 +26,20 @@ pub(crate) const SLOTS_MAX: usize = 16;
 pub(crate) const CAPABILITY_ROWS: usize = 41;
 
 pub(crate) const SINK: u32 = 1 << 31;
-pub(crate) const ACCEPT_MASK: u32 = 0x3fff_ffff;
+pub(crate) const ACCEPT_MASK: u32 = 0x01ff_ffff;
+/// Marks of a state: something that `tree-integrity` counts may yet be met; the same counting audited policies too.
+pub(crate) const LIVE: [u32; 2] = [1 << 30, 1 << 29];
+/// Something that `mount-integrity` counts as a place may be met here or below.
+pub(crate) const PLACE: [u32; 2] = [1 << 28, 1 << 27];
+/// Such a thing is met here.
+pub(crate) const PLACE_HERE: [u32; 2] = [1 << 26, 1 << 25];
 
 pub(crate) const VERDICT_SHIFT: u32 = 30;
 pub(crate) const OWNER_DEPENDS: u32 = 0x2000_0000;
 pub(crate) const CODE_MASK: u32 = 0x00ff_ffff;
+/// Flags of a decision that passes: an Allow won by which a block device may be opened; the same counting audited
+/// policies too.
+pub(crate) const OPENS_DEVICE: [u32; 2] = [1 << 24, 1 << 25];
 /// In place of a decision: what the base set lets pass has to be composed.
 pub(crate) const COMPOSE: u32 = u32::MAX;
 pub(crate) const WOULD_BLOCK: u32 = 3;
@@ -41,12 +50,14 @@ pub(crate) const CLASS_SOURCED: u32 = 4;
 pub(crate) const CLASS_OWNER: u32 = 8;
 pub(crate) const CLASS_LIVE_DIRS: u32 = 16;
 pub(crate) const CLASS_INVOKED: u32 = 32;
+pub(crate) const CLASS_ENFORCED: u32 = 64;
 
 pub(crate) const TABLE_SOURCES: u32 = 1;
 pub(crate) const TABLE_FOLD: u32 = 2;
 pub(crate) const TABLE_PTS: u32 = 4;
-pub(crate) const TABLE_ALLOW_MOUNTS: u32 = 8;
-pub(crate) const TABLE_SOURCED_ALLOW: u32 = 16;
+pub(crate) const TABLE_MOUNTS: u32 = 8;
+pub(crate) const TABLE_ATTACH: u32 = 16;
+pub(crate) const TABLE_HOST: u32 = 32;
 
 /// `struct pal_automaton`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +100,10 @@ pub(crate) struct TableHeader {
     pub(crate) source_all: u32,
     pub(crate) source_unknown: u32,
     pub(crate) fold: u32,
+    /// The decision on a change of mounts.
+    pub(crate) mounts: u32,
+    /// The decision on attaching to another program.
+    pub(crate) attach: u32,
     pub(crate) classes: [ClassHeader; CLASSES],
 }
 
@@ -97,12 +112,24 @@ pub(crate) struct TableHeader {
 impl TableHeader {
     /// The header as bytes.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let Self { flags, table_id, words, generation, source_start, source_plain, source_all, source_unknown, fold, classes } =
-            self;
+        let Self {
+            flags,
+            table_id,
+            words,
+            generation,
+            source_start,
+            source_plain,
+            source_all,
+            source_unknown,
+            fold,
+            mounts,
+            attach,
+            classes,
+        } = self;
         let mut out = Writer(Vec::with_capacity(HEADER_BYTES));
         [ABI_VERSION, flags, table_id, words].into_iter().for_each(|w| out.u32(w));
         out.0.extend_from_slice(&generation.to_le_bytes());
-        [source_start, source_plain, source_all, source_unknown, fold, 0].into_iter().for_each(|w| out.u32(w));
+        [source_start, source_plain, source_all, source_unknown, fold, mounts, attach, 0].into_iter().for_each(|w| out.u32(w));
         for class in classes {
             let ClassHeader {
                 flags,
@@ -157,6 +184,8 @@ impl TableHeader {
         header.source_all = r.u32()?;
         header.source_unknown = r.u32()?;
         header.fold = r.u32()?;
+        header.mounts = r.u32()?;
+        header.attach = r.u32()?;
         r.u32()?;
         for class in &mut header.classes {
             class.flags = r.u32()?;
@@ -214,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_as_it_was_written() {
-        let mut header = TableHeader { flags: 3, table_id: 7, words: 9, generation: 1 << 40, fold: 4, ..TableHeader::default() };
+        let mut header =
+            TableHeader { flags: 3, table_id: 7, words: 9, generation: 1 << 40, fold: 4, attach: 8, ..TableHeader::default() };
         header.classes[2].posture = [5, 6];
         header.classes[3].automata[9].rows = 11;
         let bytes = header.to_bytes();

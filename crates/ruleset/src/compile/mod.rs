@@ -13,12 +13,12 @@ use palisade_policy::model::Class;
 use crate::automaton::pack;
 use crate::decision::RuleId;
 use crate::rules::{Legend, RuleSet};
-use class::ClassWriter;
+use class::{ClassWriter, decision_word};
 pub use layout::{ABI_VERSION, HEADER_BYTES, SIZE_BITS};
 pub(crate) use layout::{
-    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CODE_MASK, COMPOSE, ClassHeader, MULTI_CALL_AUTOMATON, OWNER_DEPENDS, SINK,
-    SLOTS_MAX, TABLE_ALLOW_MOUNTS, TABLE_FOLD, TABLE_PTS, TABLE_SOURCED_ALLOW, TABLE_SOURCES, TableHeader, VERDICT_SHIFT,
-    WOULD_BLOCK,
+    ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_ENFORCED, CODE_MASK, COMPOSE, ClassHeader, LIVE, MULTI_CALL_AUTOMATON,
+    OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE, SINK, SLOTS_MAX, TABLE_ATTACH, TABLE_FOLD, TABLE_HOST, TABLE_MOUNTS,
+    TABLE_PTS, TABLE_SOURCES, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use sources::Sources;
 
@@ -166,8 +166,7 @@ pub fn compile(rules: &RuleSet, stamp: Stamp) -> Result<Compiled, CompileError> 
     let mut stats = Stats::default();
 
     let sources = Sources::new(rules)?;
-    let no_live = Vec::new();
-    let packed = pack(&mut words, &sources.automaton, &no_live).ok_or(CompileError::IndexSpace { class: Class::Process })?;
+    let packed = pack(&mut words, &sources.automaton, &[]).ok_or(CompileError::IndexSpace { class: Class::Process })?;
     header.source_start = packed.start;
     header.source_plain = count(sources.plain);
     header.source_all = count(sources.len());
@@ -187,6 +186,8 @@ pub fn compile(rules: &RuleSet, stamp: Stamp) -> Result<Compiled, CompileError> 
             Class::Network | Class::Capability => {}
         }
     }
+    header.mounts = decision_word(rules.mounts(|_| true));
+    header.attach = decision_word(rules.attaches());
     header.flags = table_flags(rules, &sources, &header);
     header.words = count(words.len());
     let bytes = HEADER_BYTES + words.len() * 8;
@@ -202,8 +203,9 @@ fn table_flags(rules: &RuleSet, sources: &Sources, header: &TableHeader) -> u32 
     flag(sources.are_used(), TABLE_SOURCES)
         | flag(sources.needs_fold(rules), TABLE_FOLD)
         | flag(header.classes.iter().any(|c| c.flags & layout::CLASS_PTS != 0), TABLE_PTS)
-        | flag(rules.workload().allow_mounts, TABLE_ALLOW_MOUNTS)
-        | flag(rules.has_sourced_allow(false), TABLE_SOURCED_ALLOW)
+        | flag(header.mounts >> VERDICT_SHIFT != 0, TABLE_MOUNTS)
+        | flag(header.attach >> VERDICT_SHIFT != 0, TABLE_ATTACH)
+        | flag(rules.is_host(), TABLE_HOST)
 }
 
 fn count(n: usize) -> u32 {
