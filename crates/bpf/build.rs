@@ -40,6 +40,9 @@ fn build() -> Result<(), String> {
     let source = sources.join("palisade.bpf.c");
     let mut clang = Command::new(compiler()?);
     clang.args(arguments(&sources, &libbpf_headers()?)?).arg("-c").arg(&source).arg("-o").arg(&object);
+    if env::var_os("CARGO_FEATURE_TEST_CONTROLS").is_some() {
+        clang.arg("-DPAL_TEST_CONTROLS");
+    }
     let output = clang.output().map_err(|e| format!("cannot start {clang:?}: {e}"))?;
     if output.status.success() {
         return Ok(());

@@ -2,8 +2,8 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock (which guest runs which:
-#                        xtask/src/suite/test.rs)
+#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, bypass (which guest runs
+#                        which: xtask/src/suite/test.rs)
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
@@ -54,6 +54,15 @@ containers() { # ARGUMENTS...
 	part "corpus under BPF-LSM in containers of runc on overlayfs" corpus runc --setting runc "$@"
 }
 
+bypass() {
+	mkdir -p /var/bypass
+	part "bypass suite on ext4, each attack with its control" bash bypass.sh /payload/bypass attacks.tsv /var/bypass/suite \
+		/payload/minirun /payload/minirun-controls
+	mkdir -p /var/overlay/{lower,upper,work,merged}
+	mount -t overlay -o lowerdir=/var/overlay/lower,upperdir=/var/overlay/upper,workdir=/var/overlay/work none /var/overlay/merged
+	part "bypass suite on overlayfs" bash bypass.sh /payload/bypass attacks.tsv /var/overlay/merged/suite /payload/minirun
+}
+
 for group; do
 	case $group in
 	run) run ;;
@@ -64,6 +73,7 @@ for group; do
 	# From Linux 6.7 a mapping of an overlay's file is one of the layer's.
 	mappings) part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: " ;;
 	landlock) part "Landlock's denials are shown" bash landlock.sh /payload/palisade ;;
+	bypass) bypass ;;
 	*)
 		echo "suite.sh: no group $group" >&2
 		exit 2

@@ -306,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(feature = "test-controls"))]
+    fn the_product_has_no_test_switch() {
+        let has = |name: &[u8]| crate::OBJECT.windows(name.len()).any(|part| part == name);
+        assert!(has(b"pal_labels"), "names of maps are not found that way");
+        assert!(!has(b"pal_test"), "the product's object has a switch of the control build");
+    }
+
+    #[test]
     fn a_label_word_survives_the_map() {
         let word = LabelWord { size: 3, slot: 1023, audit: true, live: true };
         assert_eq!(LabelWord::from_bytes(word.to_bytes()), word);

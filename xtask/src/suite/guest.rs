@@ -20,6 +20,10 @@ pub struct GuestBinaries {
     pub corpus_run: PathBuf,
     /// `palisade run` without its command line, for the scenarios.
     pub minirun: PathBuf,
+    /// The same with the kernel programs of the control build, whose closers can be opened.
+    pub minirun_controls: PathBuf,
+    /// The attacks of the bypass suite.
+    pub bypass: PathBuf,
 }
 
 // === impl GuestBinaries ===
@@ -45,15 +49,38 @@ impl GuestBinaries {
         };
         let bins = ["-p", "palisade", "-p", "palisade-system-tests", "--bins"];
         step.run(cargo(&bins).args(["--features", "palisade/static,palisade-system-tests/static"]))?;
-        step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--features", "static"]))?;
+        // Both end up in one place: the control build first, and out of the way.
+        let minirun = ["-p", "palisade-agent", "--example", "minirun", "--features"];
+        step.run(cargo(&minirun).arg("static,test-controls"))?;
+        let example = target.join(TARGET).join("debug/examples/minirun");
+        let minirun_controls = target.join("minirun-controls");
+        std::fs::copy(&example, &minirun_controls).with_context(|| format!("copy {}", example.display()))?;
+        step.run(cargo(&minirun).arg("static"))?;
+        let bypass = target.join("bypass");
+        step.run(&mut attacks(&bypass))?;
         step.done();
         let built = |name: &str| {
             let path = target.join(TARGET).join("debug").join(name);
             ensure!(path.exists(), "{} was not built", path.display());
             Ok(path)
         };
-        Ok(Self { palisade: built("palisade")?, corpus_run: built("corpus-run")?, minirun: built("examples/minirun")? })
+        Ok(Self {
+            palisade: built("palisade")?,
+            corpus_run: built("corpus-run")?,
+            minirun: built("examples/minirun")?,
+            minirun_controls,
+            bypass,
+        })
     }
+}
+
+/// The compiler's command for the attacks of `tests/bypass`.
+fn attacks(to: &Path) -> Command {
+    let sources = ["main.c", "paths.c", "mounts.c", "tasks.c"];
+    let mut command = Command::new("cc");
+    command.args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(to);
+    command.args(sources.map(|name| workspace().join("tests/bypass").join(name)));
+    command
 }
 
 /// The root of the workspace.

@@ -95,7 +95,7 @@ int BPF_PROG(pal_ptrace_access, struct task_struct *child, unsigned int mode)
 	struct pal_task *task;
 	int found;
 
-	if (!(mode & PTRACE_MODE_ATTACH))
+	if (!(mode & PTRACE_MODE_ATTACH) || !closed(CLOSER_ATTACH))
 		return 0;
 	found = task_current(&task);
 	if (found <= 0)
@@ -113,7 +113,7 @@ int BPF_PROG(pal_ptrace_traceme, struct task_struct *parent)
 
 	if (found <= 0)
 		return answer(found, EPERM);
-	if (!label_of(parent))
+	if (!label_of(parent) || !closed(CLOSER_ATTACH))
 		return 0;
 	if (label_of(parent) == task->label && is_same_program(parent, current))
 		return 0;
@@ -126,7 +126,7 @@ static __always_inline int attach_by_exec(struct pal_task *task, struct file *fi
 	struct task_struct *current = bpf_get_current_task_btf(), *tracer = current->parent;
 	struct file *exe = tracer->mm->exe_file;
 
-	if (!current->ptrace || label_of(tracer) != task->label)
+	if (!current->ptrace || !closed(CLOSER_TRACED) || label_of(tracer) != task->label)
 		return 0;
 	if (exe->f_path.dentry == file->f_path.dentry && exe->f_path.mnt == file->f_path.mnt)
 		return 0;

@@ -50,6 +50,8 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 	refused = attach_by_exec(task, bprm->file);
 	if (refused)
 		return answer(refused, EPERM);
+	if (!closed(CLOSER_EXEC))
+		return 0;
 	refused = access_enter(&a, task, PAL_CLASS_PROCESS, PAL_OP_EXEC, PROCESS_EXEC);
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
@@ -180,7 +182,7 @@ static __always_inline int map_exec(struct file *file)
 	int refused;
 
 	/* The kernel maps the program and its ELF interpreter: decided by the exec. */
-	if (BPF_CORE_READ_BITFIELD(current, in_execve))
+	if (BPF_CORE_READ_BITFIELD(current, in_execve) || !closed(CLOSER_MAP))
 		return 0;
 	refused = access_begin(&a, PAL_CLASS_PROCESS, PAL_OP_MAP_EXEC, PROCESS_MAP);
 	if (refused != GO_ON)

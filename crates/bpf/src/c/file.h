@@ -52,6 +52,8 @@ int BPF_PROG(pal_file_open, struct file *file)
 		operations = FILE_READ | FILE_WRITE;
 	if (is_own(dentry) || (operations & FILE_WRITE && is_ftrace_switch(dentry)))
 		return answer(self_touched(task, (u64)dentry, (u64)file->f_path.mnt, PAL_CLASS_FILE, PAL_OP_TOUCH), EACCES);
+	if (!closed(CLOSER_OPEN))
+		return 0;
 	refused = access_enter(&a, task, PAL_CLASS_FILE, PAL_OP_OPEN, operations);
 	if (refused == PASS)
 		return open_detached(task, file);
@@ -65,7 +67,7 @@ int BPF_PROG(pal_file_open, struct file *file)
 			a.task->created = 0;
 		}
 		access_owner(&a, file->f_inode, file->f_path.mnt);
-		a.s->device = (file->f_inode->i_mode & S_IFMT) == S_IFBLK;
+		a.s->device = closed(CLOSER_DEVICE) && (file->f_inode->i_mode & S_IFMT) == S_IFBLK;
 		refused = access_path(&a, dentry, file->f_path.mnt);
 	}
 	access_end(&a);
@@ -78,6 +80,10 @@ static __always_inline int change(struct dentry *dentry, struct vfsmount *mount,
 	struct access a;
 	int refused = access_begin_at(&a, operation, FILE_WRITE, dentry, mount);
 
+	if (refused == GO_ON && !closed(CLOSER_CHANGE)) {
+		access_end(&a);
+		return 0;
+	}
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
 	access_owner(&a, owned, mount);
@@ -184,6 +190,10 @@ int BPF_PROG(pal_path_link, struct dentry *old, const struct path *dir, struct d
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
+	if (!closed(CLOSER_LINK)) {
+		access_end(&a);
+		return 0;
+	}
 	access_owner(&a, old->d_inode, mount);
 	/* Both ends lie in one mount: link(2) does not cross mounts. */
 	refused = access_path(&a, old, mount);
@@ -210,7 +220,7 @@ static __always_inline int rename_end(struct access *a, struct dentry *dentry, s
 	access_owner(a, owned, mount);
 	if (access_path(a, dentry, mount))
 		return 1;
-	if (!moves || !inode || (inode->i_mode & S_IFMT) != S_IFDIR || !(handle_class(a->s->handle) & PAL_CLASS_LIVE_DIRS))
+	if (!moves || !closed(CLOSER_LIVE) || !inode || (inode->i_mode & S_IFMT) != S_IFDIR || !(handle_class(a->s->handle) & PAL_CLASS_LIVE_DIRS))
 		return 0;
 	/* An event of the first judgement has overwritten s->path. */
 	a->s->status = path_again(a->index);
@@ -233,6 +243,10 @@ int BPF_PROG(pal_path_rename, const struct path *old_dir, struct dentry *old, co
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
+	if (!closed(CLOSER_CHANGE)) {
+		access_end(&a);
+		return 0;
+	}
 	refused = rename_end(&a, old, old_dir->mnt, old->d_inode, true);
 	if (!refused && !replaced)
 		refused = rename_end(&a, new, new_dir->mnt, new_dir->dentry->d_inode, false);

@@ -90,7 +90,7 @@ int BPF_PROG(pal_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	u64 above = cgroup->self.parent->cgroup->kn->id, id = cgroup->kn->id;
 	u32 *label, copy;
 
-	if (!is_cgroup_v2(cgroup))
+	if (!is_cgroup_v2(cgroup) || !closed(CLOSER_CGROUP))
 		return 0;
 	label = cgroup_label(above);
 	if (!label)

@@ -40,13 +40,13 @@ __noinline u32 source_refresh(u32 index)
 
 	if (!s || !task)
 		return 0;
-	if (is_program_of(task, exe->f_inode)) {
+	if (!closed(CLOSER_EXE) || is_program_of(task, exe->f_inode)) {
 		s->start_dentry = (u64)exe->f_path.dentry;
 		s->start_mount = (u64)exe->f_path.mnt;
 		status = path_again(index);
 		if (status == PATH_INTERNAL)
 			status = path_memfd(index);
-		if (status == PATH_OK && is_program_of(task, exe->f_inode))
+		if (status == PATH_OK && (!closed(CLOSER_EXE) || is_program_of(task, exe->f_inode)))
 			source = table_source(s->handle, index, SOURCE_OF_PATH);
 	}
 	if (source & TABLE_GONE)
@@ -69,7 +69,7 @@ __noinline u32 source_refresh(u32 index)
 
 static __always_inline bool has_source(const struct pal_task *task, u64 handle)
 {
-	return task->flags & PAL_TASK_SOURCE_SET && task->table_id == (u32)handle;
+	return closed(CLOSER_EXE) && task->flags & PAL_TASK_SOURCE_SET && task->table_id == (u32)handle;
 }
 
 /*

@@ -179,10 +179,12 @@ static __always_inline int task_current(struct pal_task **task)
 	u64 cgroup;
 
 	*task = task_find(tid);
-	if (*task)
+	if (*task && closed(CLOSER_LABEL))
 		return 1;
 	cgroup = bpf_get_current_cgroup_id();
 	label = cgroup_label(cgroup);
+	if (*task)
+		return label ? 1 : 0;
 	if (!label || !*label)
 		return 0;
 	if (task_enter(*label))

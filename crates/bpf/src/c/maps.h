@@ -9,6 +9,8 @@
 #define barrier() asm volatile("" ::: "memory")
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
+#include "controls.h"
+
 /* cgroup v2 id -> label. Also holds the cgroups below a labelled one: see pal_cgroup_mkdir. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -59,7 +59,8 @@ static __always_inline int mount_begin(struct access *a, struct pal_task *task, 
 
 	if (handle & TABLE_GONE)
 		return REFUSE;
-	if (handle & HANDLE_UNUSED || !(handle_header(handle) & PAL_TABLE_MOUNTS))
+	if (handle & HANDLE_UNUSED || !(handle_header(handle) & PAL_TABLE_MOUNTS) ||
+	    !closed(CLOSER_MOUNTS + operation - PAL_OP_MOUNT))
 		return PASS;
 	return access_take(a, task, handle, PAL_CLASS_FILE, operation);
 }

@@ -94,7 +94,9 @@ static __always_inline enum status path_top(u64 mount, bool is_root)
 	task = task_own();
 	if (task && task->home_root == (u64)m && task->home == namespace)
 		return PATH_OK;
-	return is_detached(namespace) ? PATH_DETACHED : PATH_UNRESOLVABLE;
+	if (!is_detached(namespace))
+		return PATH_UNRESOLVABLE;
+	return closed(CLOSER_DETACHED) ? PATH_DETACHED : PATH_INTERNAL;
 }
 
 /* Whether this directory of a procfs root is the acting process's (or thread's) own. */

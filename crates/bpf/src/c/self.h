@@ -19,6 +19,8 @@ static __always_inline bool is_own(struct dentry *dentry)
 	u32 pins = PAL_OWN_PINS, home = PAL_OWN_HOME, dev = dentry->d_sb->s_dev;
 	struct pal_own *own[PAL_OWN] = { bpf_map_lookup_elem(&pal_own, &pins), bpf_map_lookup_elem(&pal_own, &home) };
 
+	if (!closed(CLOSER_SELF))
+		return false;
 	for (int i = 0; i < PAL_OWN; i++) {
 		struct dentry *at = dentry;
 		u64 wanted;
@@ -67,7 +69,7 @@ static __always_inline bool is_pins_super(struct super_block *super)
 	u32 pins = PAL_OWN_PINS;
 	struct pal_own *own = bpf_map_lookup_elem(&pal_own, &pins);
 
-	return own && own->inode && own->dev == super->s_dev;
+	return closed(CLOSER_SELF) && own && own->inode && own->dev == super->s_dev;
 }
 
 static __always_inline bool is_called(struct dentry *dentry, const char *name, u32 size)
@@ -81,7 +83,7 @@ static __always_inline bool is_called(struct dentry *dentry, const char *name, u
 /* kernel.ftrace_enabled, which silently switches off every program that hangs on a function; by whatever mount. */
 static __always_inline bool is_ftrace_switch(struct dentry *dentry)
 {
-	return dentry->d_sb->s_magic == PROC_SUPER_MAGIC && dentry->d_name.len == 14 &&
+	return closed(CLOSER_SELF) && dentry->d_sb->s_magic == PROC_SUPER_MAGIC && dentry->d_name.len == 14 &&
 	       is_called(dentry, "ftrace_enabled", 14) && is_called(dentry->d_parent, "kernel", 7);
 }
 
@@ -134,8 +136,8 @@ static __always_inline int self_bpf(void)
 	struct pal_task *task;
 	int found = task_current(&task);
 
-	if (found <= 0)
-		return found;
+	if (found <= 0 || !closed(CLOSER_SELF))
+		return found < 0 ? found : 0;
 	return self_touched(task, 0, 0, PAL_CLASS_FILE, PAL_OP_BPF);
 }
 
