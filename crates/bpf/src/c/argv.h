@@ -203,18 +203,6 @@ __noinline int argv_names(u32 index)
 	return argv_note_name(index, tail);
 }
 
-/* Puts a name behind the path: "//" and the name, where the automaton of multi-call programs looks for it. */
-__noinline int argv_place_name(u32 index, u32 which)
-{
-	struct pal_scratch *s = scratch_at(index);
-
-	if (!s)
-		return 0;
-	s->path[PATH_END] = '/';
-	s->path[PATH_END + 1] = '/';
-	return bpf_probe_read_kernel(&s->path[PATH_END + 2], NAME_MAX + 1, s->name[which & 1]);
-}
-
 /* Arguments in s->data. How far they have been gone through stands in s, of which the verifier keeps no account. */
 struct argv_range {
 	struct pal_scratch *s;

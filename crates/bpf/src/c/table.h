@@ -123,6 +123,18 @@ static __always_inline void evaluate(struct evaluation *e, const struct pal_clas
 	e->missing |= mask_if_zero(best) & in & mask_of(c->allow_list, slot);
 }
 
+/* Puts a name behind the path: "//" and the name, where the automaton of multi-call programs looks for it. */
+__noinline int place_name(u32 index, u32 which)
+{
+	struct pal_scratch *s = scratch_at(index);
+
+	if (!s)
+		return 0;
+	s->path[PATH_END] = '/';
+	s->path[PATH_END + 1] = '/';
+	return bpf_probe_read_kernel(&s->path[PATH_END + 2], NAME_MAX + 1, s->name[which & 1]);
+}
+
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
 #define SIZED(name) CAT(name, PAL_SIZE)

@@ -277,7 +277,7 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 			continue;
 		/* The name stands behind the path's end: let the automaton run on. */
 		if (k == PAL_MULTI_CALL)
-			argv_place_name(index, i - c->globs - 1);
+			place_name(index, i - c->globs - 1);
 		end = SIZED(walk_all)(slot, id, index, s->offset, state);
 		s->path[PATH_END] = 0;
 		if (end & TABLE_GONE)

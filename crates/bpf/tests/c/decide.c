@@ -10,7 +10,8 @@
  * FILE, little-endian, is a row of records. 1: u32 length, a table. 2: a question about the last table:
  *   u8 class, u8 operation, u8 terminal, u8 owner, u8 kind (0 path, 1 unresolvable, 2 socket, 3 capability, 4 mount at
  *   the object, 5 the object is a directory that moves, 6 another change of mounts, 7 an attach; with 128: of a block device),
- *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, text invocation name,
+ *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, u8 number of names,
+ *   that many texts,
  *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
  * text: u16 length, bytes. program: u8 known, text.
  */
@@ -48,6 +49,12 @@ static void *bpf_map_lookup_elem(void *map, const void *key);
 static long bpf_map_update_elem(void *map, const void *key, const void *value, u64 flags) { abort(); }
 static u64 bpf_get_current_pid_tgid(void) { return 0; }
 static u32 bpf_get_smp_processor_id(void) { return 0; }
+
+static long bpf_probe_read_kernel(void *to, u32 n, const void *from)
+{
+	memcpy(to, from, n);
+	return 0;
+}
 
 static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 {
@@ -141,14 +148,24 @@ static void read_table(void)
 /* 0 if the answer is the expected one. */
 static int ask(unsigned long number)
 {
-	static char object[1 << 16], invoked[1 << 16];
+	static char object[1 << 16], name[1 << 16];
 	u32 class = get_u8(), operation = get_u8(), terminal = get_u8(), owner = get_u8(), kind = get_u8();
 	u32 a = get_u32(), b = get_u32(), c = get_u32(), verdict, code, source, scripts;
-	u16 length = get_text(object), called = get_text(invoked);
+	u16 length = get_text(object);
+	u8 names = get_u8();
 	u64 handle = table_of(1, class), decision = 0;
 	u32 device = kind >> 7;
 
 	kind &= 127;
+	if (names > 2)
+		abort();
+	for (u32 i = 0; i < names; i++) {
+		u16 n = get_text(name);
+
+		/* A longer one is nobody's name. */
+		memcpy(slot.name[i], name, n <= NAME_MAX ? n + 1 : 0);
+		slot.name[i][n <= NAME_MAX ? n : 0] = 0;
+	}
 
 	source = program_class(handle);
 	scripts = get_u8();
@@ -168,14 +185,9 @@ static int ask(unsigned long number)
 	slot.source = source;
 	slot.terminal = terminal;
 	slot.owner = owner;
-	slot.invoked = 0;
+	slot.names = names;
 	slot.status = kind == 0 || kind == 4 || kind == 5 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : PATH_NONE;
 	put_path(object, length);
-	if (called) {
-		slot.invoked = called;
-		slot.path[PATH_END + 1] = '/';
-		memcpy(&slot.path[PATH_END + 2], invoked, called + 1);
-	}
 	slot.row = kind == 2 ? socket_row(a, b, c) : a;
 	slot.device = device;
 	if (kind == 4)

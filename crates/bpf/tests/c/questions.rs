@@ -62,12 +62,11 @@ impl Questions {
         self.bytes.extend_from_slice(table);
     }
 
-    /// The access without what the programs do not see: of an invocation they know the name that was executed, not
-    /// `argv[0]`.
+    /// The access with the two names that a program can be invoked by: that of the exec, and that of `argv[0]`.
     pub(crate) fn as_the_kernel_sees(access: &Access) -> Access {
         let mut access = access.clone();
         if let Operation::Exec { invoked_as, .. } = &mut access.operation {
-            invoked_as.truncate(1);
+            invoked_as.truncate(2);
         }
         access
     }
@@ -127,7 +126,7 @@ impl Questions {
         numbers.into_iter().for_each(|n| self.u32(n));
         self.text(text.as_deref().unwrap_or_default());
         let (invoked_as, scripts) = match &access.operation {
-            Operation::Exec { invoked_as, scripts, .. } => (invoked_as.first().map(Vec::as_slice), scripts.as_slice()),
+            Operation::Exec { invoked_as, scripts, .. } => (invoked_as.as_slice(), scripts.as_slice()),
             Operation::MapExec { .. }
             | Operation::File { .. }
             | Operation::Socket { .. }
@@ -135,9 +134,10 @@ impl Questions {
             | Operation::MoveDirectory { .. }
             | Operation::Mount(_)
             | Operation::Attach { .. }
-            | Operation::TouchPalisade => (None, &[][..]),
+            | Operation::TouchPalisade => (&[][..], &[][..]),
         };
-        self.text(invoked_as.unwrap_or_default());
+        self.bytes.push(u8::try_from(invoked_as.len()).expect("two names at most"));
+        invoked_as.iter().for_each(|name| self.text(name));
         self.program(&access.actor.program);
         self.bytes.push(u8::try_from(scripts.len()).expect("the kernel gives up sooner"));
         scripts.iter().for_each(|script| self.program(script));
