@@ -8,7 +8,7 @@ mod event;
 pub use event::{DecodeError, Event, ObjectKind, Operation, Verdict};
 
 /// `PAL_ABI_VERSION`.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// `PAL_SIZES`: size classes of tables.
 pub const SIZES: usize = 4;
@@ -295,6 +295,8 @@ mod tests {
             ("family", 84),
             ("comm", 96),
             ("flags", 112),
+            ("port", 116),
+            ("address", 120),
         ] {
             assert_eq!(event.get(member), Some(&offset), "pal_event.{member}");
         }

@@ -9,6 +9,8 @@
 //!   the one that called exec. In all other events `ProcessName` is the acting program and `Source` its command line; so
 //!   also for `map-exec` and `attach`, although their `Operation` is `Process`.
 //! * Command lines are the program's path and the arguments after the name, joined by spaces.
+//! * Where an operation on a socket names an address, `Resource` begins with `remoteip=` or, of bind, listen and accept,
+//!   `localip=` and `port=`.
 //! * A memfd is named `memfd:NAME`, an object that could not be told `unresolvable`.
 //! * `UID` is an `int32` there: uids from 2^31 on are shown negative, as by the original.
 //! * `PolicyName` of a built-in rule is `BuiltIn`; of a rule whose legend is gone, `Unknown`.
@@ -202,7 +204,7 @@ impl<'a> Alert<'a> {
 
         let EncodeOptions { drop_command_lines } = options;
         let shown = |arguments: &'a [Vec<u8>]| if drop_command_lines { &[] } else { arguments };
-        let object_name = object_name(object);
+        let object_name = resource_name(*operation, object);
         let (parent, acting, source, resource) = if *operation == Operation::Exec {
             let resource = command(&object_name, shown(arguments)).into_owned();
             (program, object_name.into_owned(), Cow::Borrowed(&**program), resource)
@@ -250,7 +252,11 @@ impl<'a> Alert<'a> {
             palisade_number: *number,
             palisade_operation: operation.word(),
             palisade_arguments_cut: *arguments_cut && !drop_command_lines,
-            palisade_family: if let Object::Socket(socket) = object { socket.family_name() } else { String::new() },
+            palisade_family: if let Object::Socket(socket) | Object::Endpoint(socket, _) = object {
+                socket.family_name()
+            } else {
+                String::new()
+            },
             palisade_policy: rule.map(|r| r.policy.to_string()).unwrap_or_default(),
             palisade_rule: decider.rule_name(),
             palisade_origin: rule.map(|r| format!("{}:{}", r.origin.file, r.origin.line)).unwrap_or_default(),
@@ -286,9 +292,16 @@ pub(crate) fn object_name(object: &Object) -> Cow<'_, [u8]> {
         Object::Path(path) => Cow::Borrowed(path),
         Object::Memfd(name) => Cow::Owned([b"memfd:", &**name].concat()),
         Object::Unresolvable => Cow::Borrowed(b"unresolvable"),
-        Object::Socket(socket) => Cow::Owned(socket_name(*socket).into_bytes()),
+        Object::Socket(socket) | Object::Endpoint(socket, _) => Cow::Owned(socket_name(*socket).into_bytes()),
         Object::Capability(number) => Cow::Owned(capability_name(*number).into_bytes()),
     }
+}
+
+/// The object; of an endpoint with address and port in front, in the words of KubeArmor's monitor.
+fn resource_name(operation: Operation, object: &Object) -> Cow<'_, [u8]> {
+    let Object::Endpoint(socket, address) = object else { return object_name(object) };
+    let side = if operation.names_remote() { "remoteip" } else { "localip" };
+    Cow::Owned(format!("{side}={} port={} {}", address.ip(), address.port(), socket_name(*socket)).into_bytes())
 }
 
 /// `protocol=TCP type=SOCK_STREAM`; without `protocol=` where the protocol has no name.
@@ -309,7 +322,7 @@ fn capability_name(number: u8) -> String {
 fn data(operation: Operation, object: &Object) -> String {
     let hook = operation.hook();
     match object {
-        Object::Socket(socket) => format!("lsm={hook} {}", socket_name(*socket)),
+        Object::Socket(socket) | Object::Endpoint(socket, _) => format!("lsm={hook} {}", socket_name(*socket)),
         Object::Capability(number) => format!("lsm={hook} {}", capability_name(*number)),
         Object::Path(_) | Object::Memfd(_) | Object::Unresolvable => format!("lsm={hook}"),
     }

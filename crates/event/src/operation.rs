@@ -1,6 +1,7 @@
 //! What was done, and to what.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use palisade_policy::model::Class;
 
@@ -92,6 +93,8 @@ pub enum Object {
     Unresolvable,
     /// A socket.
     Socket(Socket),
+    /// The address and port that an operation on a socket names: the other end's, of bind, listen and accept its own.
+    Endpoint(Socket, SocketAddr),
     /// A capability, by its number; numbers above 40 are shown as numbers.
     Capability(u8),
 }
@@ -172,6 +175,12 @@ impl Operation {
     #[must_use]
     pub fn class(self) -> Class {
         self.facts().class
+    }
+
+    /// Whether the address of an [`Object::Endpoint`] is the other end's.
+    #[must_use]
+    pub fn names_remote(self) -> bool {
+        matches!(self, Self::SocketConnect | Self::SocketSend)
     }
 
     /// KubeArmor's `Operation`.

@@ -175,6 +175,7 @@ pub(crate) fn program(event: &Event) -> Cow<'_, str> {
 pub(crate) fn object(event: &Event, options: EncodeOptions) -> String {
     let mut out = match &event.object {
         Object::Socket(socket) => socket.to_string(),
+        Object::Endpoint(socket, address) => format!("{socket} {address}"),
         object @ (Object::Path(_) | Object::Memfd(_) | Object::Unresolvable | Object::Capability(_)) => {
             word(&object_name(object)).into_owned()
         }

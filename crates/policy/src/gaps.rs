@@ -32,6 +32,12 @@ pub(crate) const DNS: Declared = Declared {
     what: "DNS queries are not judged by name, and an Allow here makes no allow-list",
     instead: "sockets are judged by `network.matchProtocols`",
 };
+/// `network.matchEndpoints` by name
+pub(crate) const FQDN: Declared = Declared {
+    field: "network.matchEndpoints.fqdn",
+    what: "host names are not looked up: an Allow by `fqdn` opens nothing, a Block or an Audit by it meets nothing",
+    instead: "an Allow makes its class an allow-list all the same; endpoints are met by `cidr` and `ports`",
+};
 /// `presets`
 pub(crate) const PRESETS: Declared =
     Declared { field: "presets", what: "presets are not enforced", instead: "the policy's other rules hold" };
@@ -43,7 +49,7 @@ pub(crate) const SYSCALLS: Declared = Declared {
 };
 
 /// All declared gaps, by field.
-pub const DECLARED: [Declared; 5] = [APPARMOR, DEVICE, DNS, PRESETS, SYSCALLS];
+pub const DECLARED: [Declared; 6] = [APPARMOR, DEVICE, DNS, FQDN, PRESETS, SYSCALLS];
 
 // === impl Declared ===
 

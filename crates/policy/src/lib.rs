@@ -12,6 +12,8 @@
 
 mod decode;
 mod document;
+mod endpoint;
+mod endpoints;
 pub mod gaps;
 pub mod glob;
 mod hints;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::endpoint::{Cidr, CidrError, Direction, Endpoint, EndpointProtocol, Host, PortRange};
 use crate::glob::Glob;
 
 /// A policy of any of the three kinds that concern programs.
@@ -24,7 +25,7 @@ pub struct Policy {
     pub process: Vec<ProcessRule>,
     /// Rules over files.
     pub file: Vec<FileRule>,
-    /// Rules over sockets by protocol and type.
+    /// Rules over sockets: by protocol and type, and by address and port.
     pub network: Vec<NetworkRule>,
     /// Rules over the use of capabilities.
     pub capabilities: Vec<CapabilityRule>,
@@ -146,6 +147,8 @@ pub enum RuleList {
     FilePatterns,
     /// `network.matchProtocols`
     NetworkProtocols,
+    /// `network.matchEndpoints`
+    NetworkEndpoints,
     /// `capabilities.matchCapabilities`
     Capabilities,
 }
@@ -231,12 +234,21 @@ pub struct FileRule {
 pub struct NetworkRule {
     /// Action, place, severity, tags, message.
     pub meta: RuleMeta,
-    /// Which sockets.
-    pub protocol: Protocol,
+    /// Which sockets, or which ends of connections.
+    pub object: NetworkObject,
     /// `pts: false` was written.
     pub pts_false: bool,
     /// The acting program must be one of these; empty: any.
     pub from_source: Vec<SourceMatch>,
+}
+
+/// How a network rule names what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkObject {
+    /// By a word of `protocol:`.
+    Protocol(Protocol),
+    /// By address, port, protocol and direction.
+    Endpoint(Endpoint),
 }
 
 /// A rule over the use of a capability.
@@ -405,7 +417,7 @@ impl RuleList {
         match self {
             Self::ProcessPaths | Self::ProcessDirectories | Self::ProcessPatterns => Class::Process,
             Self::FilePaths | Self::FileDirectories | Self::FilePatterns => Class::File,
-            Self::NetworkProtocols => Class::Network,
+            Self::NetworkProtocols | Self::NetworkEndpoints => Class::Network,
             Self::Capabilities => Class::Capability,
         }
     }
@@ -421,6 +433,7 @@ impl RuleList {
             Self::FileDirectories => "file.matchDirectories",
             Self::FilePatterns => "file.matchPatterns",
             Self::NetworkProtocols => "network.matchProtocols",
+            Self::NetworkEndpoints => "network.matchEndpoints",
             Self::Capabilities => "capabilities.matchCapabilities",
         }
     }

@@ -1,9 +1,10 @@
 //! The rule sections of a `spec`: process, file, network, capabilities, with what they inherit.
 
 use crate::decode::{self, Fields, Item};
+use crate::endpoints;
 use crate::model::{
-    Action, Capability, CapabilityRule, FileRule, Gap, NetworkRule, PathObject, Position, ProcessRule, Protocol, RuleList,
-    RuleMeta, SourceMatch,
+    Action, Capability, CapabilityRule, FileRule, Gap, NetworkObject, NetworkRule, PathObject, Position, ProcessRule, Protocol,
+    RuleList, RuleMeta, SourceMatch,
 };
 use crate::problem::{Place, Sink};
 use crate::unenforced;
@@ -34,7 +35,10 @@ const FILE: [(RuleList, &[&str]); 3] = [
     (RuleList::FileDirectories, &["dir", "recursive", "readOnly", "ownerOnly", "pts", "fromSource"]),
     (RuleList::FilePatterns, &["pattern", "readOnly", "ownerOnly"]),
 ];
-const NETWORK: [(RuleList, &[&str]); 1] = [(RuleList::NetworkProtocols, &["protocol", "pts", "fromSource"])];
+const NETWORK: [(RuleList, &[&str]); 2] = [
+    (RuleList::NetworkProtocols, &["protocol", "pts", "fromSource"]),
+    (RuleList::NetworkEndpoints, &["cidr", "fqdn", "ports", "protocol", "direction", "pts", "fromSource"]),
+];
 const CAPABILITIES: [(RuleList, &[&str]); 1] = [(RuleList::Capabilities, &["capability", "fromSource"])];
 
 /// A rule item: its list, fields and common part.
@@ -74,29 +78,35 @@ pub(crate) fn file(spec: &Fields<'_>, outer: &Inherited, sink: &mut Sink<'_>) ->
     rules
 }
 
-/// `spec.network`; its DNS queries are checked and become gaps.
+/// `spec.network`; its DNS queries, and endpoints by name, are checked and become gaps.
 pub(crate) fn network(spec: &Fields<'_>, outer: &Inherited, gaps: &mut Vec<Gap>, sink: &mut Sink<'_>) -> Vec<NetworkRule> {
     let accepted = Protocol::ALL.map(Protocol::name);
     let mut rules = Vec::new();
-    section(spec, "network", &NETWORK, &["matchDNSQueries", "matchEndpoints"], outer, sink, |item, sink| {
-        let RuleItem { list: _, fields, meta } = item;
+    section(spec, "network", &NETWORK, &["matchDNSQueries"], outer, sink, |item, sink| {
+        let RuleItem { list, fields, meta } = item;
         let pts_false = fields.boolean("pts", sink) == Some(false);
         let from_source = from_source(&fields, sink);
-        let Some(node) = fields.require("protocol", sink) else { return };
-        let path = fields.path.field("protocol");
-        let find = |word: &str| Protocol::ALL.into_iter().find(|p| p.name().eq_ignore_ascii_case(word));
-        let words = values::words(node, "protocol", &accepted, find, &path, sink);
-        for (protocol, part) in words.into_iter().zip(0..) {
-            rules.push(NetworkRule { meta: meta.part(part), protocol, pts_false, from_source: from_source.clone() });
+        let objects: Vec<NetworkObject> = if list == RuleList::NetworkEndpoints {
+            endpoints::endpoints(&fields, meta.action, gaps, sink).into_iter().map(NetworkObject::Endpoint).collect()
+        } else {
+            let Some(node) = fields.require("protocol", sink) else { return };
+            let path = fields.path.field("protocol");
+            let find = |word: &str| Protocol::ALL.into_iter().find(|p| p.name().eq_ignore_ascii_case(word));
+            values::words(node, "protocol", &accepted, find, &path, sink).into_iter().map(NetworkObject::Protocol).collect()
+        };
+        for (object, part) in objects.into_iter().zip(0..) {
+            // Each alternative has all ports, sources and tags of the item.
+            let ports = if let NetworkObject::Endpoint(endpoint) = &object { size_of_val(endpoint.ports.as_slice()) } else { 0 };
+            let bytes = ports + size_of_val(from_source.as_slice()) + size_of_val(meta.tags.as_slice()) + meta.message.len();
+            if part > 0 && !sink.spend(bytes, &fields.node.place, fields.path) {
+                return;
+            }
+            rules.push(NetworkRule { meta: meta.part(part), object, pts_false, from_source: from_source.clone() });
         }
     });
     let path = spec.path.field("network");
     if let Some(node) = spec.get("network").and_then(|node| Fields::peek(node, "matchDNSQueries")) {
         unenforced::dns_queries(node, &path.field("matchDNSQueries"), gaps, sink);
-    }
-    if let Some(node) = spec.get("network").and_then(|node| Fields::peek(node, "matchEndpoints")) {
-        let path = path.field("matchEndpoints");
-        sink.error(&node.place, &path, "rules over addresses and ports are not supported yet", "use matchProtocols");
     }
     rules
 }
@@ -174,7 +184,7 @@ fn path_object(list: RuleList, fields: &Fields<'_>, sink: &mut Sink<'_>) -> Opti
         RuleList::ProcessPatterns | RuleList::FilePatterns => {
             values::pattern(fields.require("pattern", sink)?, &at("pattern"), sink).map(PathObject::Pattern)
         }
-        RuleList::NetworkProtocols | RuleList::Capabilities => None,
+        RuleList::NetworkProtocols | RuleList::NetworkEndpoints | RuleList::Capabilities => None,
     }
 }
 

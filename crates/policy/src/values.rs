@@ -229,7 +229,7 @@ fn spend(glob: &Glob, place: &Place, path: &Path<'_>, sink: &mut Sink<'_>) -> bo
 }
 
 /// The place of a byte of a scalar's value; its beginning where quoting or folding makes text and value differ.
-fn inside(node: &Node, value: &str, offset: usize, sink: &Sink<'_>) -> Place {
+pub(crate) fn inside(node: &Node, value: &str, offset: usize, sink: &Sink<'_>) -> Place {
     let Place { bytes, line, column } = node.place.clone();
     let source = sink.slice(&node.place);
     let opening = match source.strip_prefix(['"', '\'']) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use palisade_policy::glob::Glob;
-use palisade_policy::model::{Kind, PathName, PathObject, Policy, SelectorTerm, SourceMatch};
+use palisade_policy::model::{Kind, NetworkObject, PathName, PathObject, Policy, SelectorTerm, SourceMatch};
 use palisade_policy::{Parsed, Problem, SourceFile, parse};
 
 fn testdata() -> PathBuf {
@@ -78,7 +78,7 @@ fn lines(policy: &Policy) -> Vec<String> {
             r.meta.position,
             r.meta.position.part,
             r.meta.action,
-            r.protocol.name(),
+            network_object(&r.object),
             source(&r.from_source)
         ));
     }
@@ -93,6 +93,13 @@ fn lines(policy: &Policy) -> Vec<String> {
         ));
     }
     out
+}
+
+fn network_object(object: &NetworkObject) -> String {
+    match object {
+        NetworkObject::Protocol(protocol) => protocol.name().to_owned(),
+        NetworkObject::Endpoint(endpoint) => endpoint.to_string(),
+    }
 }
 
 fn key(policy: &Policy) -> String {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use palisade_policy::gaps;
 use palisade_policy::model::{
-    Action, Capability, Kind, NamespaceTerm, PathName, PathObject, Policy, PolicyMode, Protocol, Selector, SelectorTerm,
-    SourceMatch,
+    Action, Capability, Cidr, Direction, Endpoint, EndpointProtocol, Host, Kind, NamespaceTerm, NetworkObject, PathName,
+    PathObject, Policy, PolicyMode, PortRange, Protocol, Selector, SelectorTerm, SourceMatch,
 };
 use palisade_policy::{Parsed, Severity, SourceFile, hints, parse};
 
@@ -82,9 +82,23 @@ fn every_field_reaches_the_model() {
     assert!(shadow.read_only && shadow.owner_only && shadow.pts_false);
     assert_eq!(policy.file[1].object, PathObject::Directory { dir: literal("/"), recursive: false });
 
+    let endpoint = Endpoint {
+        protocol: EndpointProtocol::Tcp,
+        direction: Direction::Egress,
+        host: Host::Cidr(Cidr::parse("10.0.0.0/8").unwrap()),
+        ports: [(443, 443), (8000, 8080)].into_iter().filter_map(|(first, last)| PortRange::new(first, last)).collect(),
+    };
     let protocols: Vec<_> =
-        policy.network.iter().map(|r| (r.protocol, r.meta.position.index, r.meta.position.part, r.pts_false)).collect();
-    assert_eq!(protocols, [(Protocol::Tcp, 0, 0, true), (Protocol::Udp, 0, 1, true), (Protocol::All, 1, 0, false)]);
+        policy.network.iter().map(|r| (r.object.clone(), r.meta.position.index, r.meta.position.part, r.pts_false)).collect();
+    assert_eq!(
+        protocols,
+        [
+            (NetworkObject::Protocol(Protocol::Tcp), 0, 0, true),
+            (NetworkObject::Protocol(Protocol::Udp), 0, 1, true),
+            (NetworkObject::Protocol(Protocol::All), 1, 0, false),
+            (NetworkObject::Endpoint(endpoint), 0, 0, true),
+        ]
+    );
     let capabilities: Vec<_> = policy.capabilities.iter().map(|r| (r.capability.name(), r.meta.position.part)).collect();
     assert_eq!(capabilities, [("net_raw", 0), ("sys_admin", 1), ("checkpoint_restore", 0)]);
 }
@@ -111,6 +125,7 @@ fn rules_inherit_from_section_and_spec() {
         of(Action::Allow, 2, "section", "of the spec"),
         of(Action::Audit, 2, "spec", "of the spec"),
         of(Action::Audit, 2, "spec", "of the spec"),
+        of(Action::Block, 2, "spec", "of the spec"),
         of(Action::Block, 2, "spec", "of the spec"),
     ];
     assert_eq!(found, expected);
@@ -170,18 +185,56 @@ fn what_is_not_enforced_is_a_gap_at_its_place() {
     assert_eq!(parsed.problems, []);
     let gaps: Vec<String> = parsed.policies.iter().flat_map(|p| &p.gaps).map(|g| format!("{} {}", g.origin, g.field)).collect();
     let expected = [
+        "p.yaml:36:13 spec.network.matchEndpoints[0].fqdn",
         "p.yaml:29:7 spec.network.matchDNSQueries[0]",
         "p.yaml:17:5 spec.syscalls",
         "p.yaml:15:5 spec.apparmor",
         "p.yaml:12:5 spec.presets[0]",
         "p.yaml:13:5 spec.presets[1]",
-        "p.yaml:43:5 spec.device",
+        "p.yaml:46:5 spec.device",
     ];
     assert_eq!(gaps, expected);
     for declared in gaps::DECLARED {
         assert!(parsed.policies.iter().flat_map(|p| &p.gaps).any(|g| g.text == declared.to_string()), "{}", declared.field);
     }
-    assert_eq!(parsed.policies[0].network.len(), 1, "its other rules are kept");
+    assert_eq!(parsed.policies[0].network.len(), 2, "its other rules are kept");
+}
+
+#[test]
+fn an_endpoint_item_is_a_rule_for_each_of_its_protocols_and_addresses() {
+    let item = "{cidr: '10.0.0.0/8, fd00::/8', protocol: 'tcp, UDP', ports: [{port: 443}, {port: 8000, endPort: 8080}], \
+                direction: egress, pts: false, action: Allow}";
+    let spec = format!("selector: {{}}, network: {{matchEndpoints: [{item}, {{ports: [{{port: 53}}]}}]}}");
+    let text =
+        format!("{{apiVersion: security.kubearmor.com/v1, kind: KubeArmorPolicy, metadata: {{name: p}}, spec: {{{spec}}}}}");
+    let parsed = parse_text(&text);
+    assert_eq!(parsed.problems, []);
+    let shown = |r: &palisade_policy::model::NetworkRule| match &r.object {
+        NetworkObject::Endpoint(endpoint) => format!("{}.{} {endpoint}", r.meta.position, r.meta.position.part),
+        NetworkObject::Protocol(_) => String::new(),
+    };
+    let rules: Vec<String> = parsed.policies[0].network.iter().map(shown).collect();
+    let expected = [
+        "network.matchEndpoints[0].0 egress TCP 10.0.0.0/8 port 443, 8000-8080",
+        "network.matchEndpoints[0].1 egress TCP fd00::/8 port 443, 8000-8080",
+        "network.matchEndpoints[0].2 egress UDP 10.0.0.0/8 port 443, 8000-8080",
+        "network.matchEndpoints[0].3 egress UDP fd00::/8 port 443, 8000-8080",
+        "network.matchEndpoints[1].0 both any port 53",
+    ];
+    assert_eq!(rules, expected);
+    assert!(parsed.policies[0].network[0].pts_false);
+}
+
+#[test]
+fn a_block_by_host_name_is_said_loudly() {
+    let spec = "selector: {}, network: {matchEndpoints: [{fqdn: '*.example.com', action: Block}, {fqdn: a.b, action: Allow}]}";
+    let parsed = parse_text(&format!(
+        "{{apiVersion: security.kubearmor.com/v1, kind: KubeArmorPolicy, metadata: {{name: p}}, spec: {{{spec}}}}}"
+    ));
+    assert_eq!(parsed.problems, []);
+    assert_eq!(parsed.policies[0].gaps.len(), 2);
+    let notes: Vec<&str> = parsed.notes.iter().map(|note| note.message.as_str()).collect();
+    assert_eq!(notes, ["this Block denies nothing: the addresses of `*.example.com` are not looked up"]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! A system call that is several operations (O_RDWR, rename) is several accesses; the strictest verdict holds.
 
+use std::net::IpAddr;
+
 /// One access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -76,6 +78,9 @@ pub enum Operation {
     Socket {
         /// Address family, type (without flags) and protocol, as the kernel's numbers.
         socket: Socket,
+        /// The address and port that it names; `None` where it names none: a socket is made, or an association dissolved
+        /// (connect to AF_UNSPEC), or the family has neither.
+        end: Option<End>,
     },
     /// Use of a capability, by its number.
     Capability {
@@ -123,6 +128,26 @@ pub struct Socket {
     pub kind: i32,
     /// IPPROTO_* or the family's own number.
     pub protocol: i32,
+}
+
+/// An end of a connection, as an operation on a socket of IP names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    /// Whose end it is.
+    pub side: Side,
+    /// Its address; an IPv4-mapped IPv6 address is its IPv4 address.
+    pub address: IpAddr,
+    /// Its port; 0 where the kernel is to choose one.
+    pub port: u16,
+}
+
+/// Whose end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The other one's: connect, and sending to an address.
+    Remote,
+    /// One's own: bind, listen, accept.
+    Local,
 }
 
 /// Changes of the mount table that `mount-integrity` tells apart.

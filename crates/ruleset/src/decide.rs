@@ -28,11 +28,12 @@ pub fn decide(rules: &RuleSet, access: &Access) -> Decision {
         Operation::MapExec { object, owner } => rules.map_exec(actor, object, *owner),
         Operation::File { mode, object, owner, block_device } => rules.file(actor, *mode, object, *owner, *block_device),
         Operation::MoveDirectory { object } => rules.move_directory(object),
-        Operation::Socket { socket } => {
+        Operation::Socket { socket, end } => {
             if network::row(*socket).is_none() || !rules.is_active(Class::Network) {
                 return Decision::NOTHING;
             }
-            rules.judge_class(Class::Network, &rules.match_socket(*socket, Sources { actor, scripts: &[] }), false, true)
+            let found = rules.match_socket(*socket, *end, Sources { actor, scripts: &[] });
+            rules.judge_class(Class::Network, &found, false, true)
         }
         Operation::Capability { number } => {
             if !rules.is_active(Class::Capability) {

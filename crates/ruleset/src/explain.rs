@@ -172,7 +172,7 @@ impl RuleSet {
                 let write = *mode == FileMode::Write;
                 self.match_paths(Class::File, &text, &[], Sources { actor, scripts: &[] }, |_| conditions(owner, write, false))
             }
-            Operation::Socket { socket } => self.match_socket(*socket, Sources { actor, scripts: &[] }),
+            Operation::Socket { socket, end } => self.match_socket(*socket, *end, Sources { actor, scripts: &[] }),
             Operation::Capability { number } => self.match_capability(*number, Sources { actor, scripts: &[] }),
             Operation::MoveDirectory { .. } | Operation::Mount(_) | Operation::Attach { .. } | Operation::TouchPalisade => {
                 Vec::new()

@@ -15,6 +15,7 @@ mod base_set;
 mod compile;
 mod decide;
 mod decision;
+mod endpoint;
 mod explain;
 mod judge;
 mod late;
@@ -26,7 +27,7 @@ mod rules;
 mod walk;
 mod workload;
 
-pub use access::{Access, Actor, FileMode, MountChange, Object, Operation, Program, Socket};
+pub use access::{Access, Actor, End, FileMode, MountChange, Object, Operation, Program, Side, Socket};
 pub use base_set::{BASE_SET, BaseEntry};
 pub use compile::{
     ABI_VERSION, AutomatonStats, ClassStats, CompileError, Compiled, HEADER_BYTES, SIZE_BITS, Stamp, Stats, compile,

@@ -2,9 +2,9 @@
 
 use palisade_policy::model::{Action, Class};
 
-use crate::access::{Actor, Object, Program, Socket};
+use crate::access::{Actor, End, Object, Program, Socket};
+use crate::endpoint;
 use crate::judge::{Candidate, Conditions, SourceMatch, candidate, terminal_fits};
-use crate::network;
 use crate::pattern::{MEMFD, Pattern};
 use crate::resolve::{Name, ObjectRank, RuleNames};
 use crate::rules::{Rule, RuleBody, RuleSet};
@@ -38,10 +38,10 @@ impl RuleSet {
     }
 
     /// The network rules that match.
-    pub(crate) fn match_socket(&self, socket: Socket, sources: Sources<'_>) -> Vec<Candidate> {
+    pub(crate) fn match_socket(&self, socket: Socket, end: Option<End>, sources: Sources<'_>) -> Vec<Candidate> {
         let rules = self.of_class(Class::Network).filter_map(|rule| {
             let RuleBody::Network(body) = &rule.body else { return None };
-            Some((rule, network::meets(body.protocol, socket)?))
+            Some((rule, endpoint::meets(body, socket, end)?))
         });
         rules.filter_map(|(rule, rank)| self.admit(rule, rank, sources, Conditions::NONE)).collect()
     }

@@ -1,6 +1,6 @@
-//! Sockets: which protocol words meet which, and the rows that the tables keep of them.
+//! Sockets: which protocol words meet which, and the rows that the tables tell apart.
 
-use palisade_policy::model::Protocol;
+use palisade_policy::model::{EndpointProtocol, Protocol};
 
 use crate::access::Socket;
 use crate::resolve::ObjectRank;
@@ -29,7 +29,8 @@ const IPPROTO_SCTP: i32 = 132;
 const IPPROTO_UDPLITE: i32 = 136;
 const IPPROTO_MPTCP: i32 = 262;
 
-/// The number of rows of a table's network class (`PAL_SOCK_ROWS`).
+/// The number of rows (`PAL_SOCK_ROWS`).
+#[cfg(test)]
 pub(crate) const SOCKET_ROWS: usize = 67;
 const ROW_PACKET: usize = 64;
 const ROW_OTHER: usize = 65;
@@ -82,6 +83,23 @@ pub(crate) fn meets(protocol: Protocol, socket: Socket) -> Option<ObjectRank> {
         Protocol::All => (kind != SocketKind::Exempt, ObjectRank::EVERYTHING),
     };
     met.then_some(rank)
+}
+
+/// Whether an endpoint rule of this protocol concerns the socket. `any` is every socket of IP but raw ones, which write
+/// addresses by themselves; with `ports` it is those of the three protocols that have them.
+pub(crate) fn endpoint_protocol_meets(protocol: EndpointProtocol, socket: Socket, with_ports: bool) -> bool {
+    let is = |protocol| meets(protocol, socket).is_some();
+    match protocol {
+        EndpointProtocol::Tcp => is(Protocol::Tcp),
+        EndpointProtocol::Udp => is(Protocol::Udp),
+        EndpointProtocol::Sctp => is(Protocol::Sctp),
+        EndpointProtocol::Any if with_ports => [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().any(is),
+        EndpointProtocol::Any => match SocketKind::of(socket) {
+            SocketKind::Inet(kind, _) => kind != SOCK_RAW && kind != SOCK_PACKET,
+            SocketKind::Smc => true,
+            SocketKind::Exempt | SocketKind::Packet | SocketKind::Other => false,
+        },
+    }
 }
 
 /// The table row of a socket; `None` for those that nothing judges.
@@ -162,6 +180,12 @@ mod tests {
                     let Some(row) = row(socket) else { continue };
                     assert!(row < SOCKET_ROWS);
                     let (_, same) = representatives().find(|(r, _)| *r == row).unwrap();
+                    for word in EndpointProtocol::ALL {
+                        for ports in [false, true] {
+                            let of = |socket| endpoint_protocol_meets(word, socket, ports);
+                            assert_eq!(of(socket), of(same), "{word:?} {socket:?} {same:?}");
+                        }
+                    }
                     for word in Protocol::ALL {
                         assert_eq!(meets(word, socket), meets(word, same), "{word:?} {socket:?} {same:?}");
                     }

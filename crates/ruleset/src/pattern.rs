@@ -22,6 +22,11 @@ impl Pattern {
         Self { tokens: bytes(path).collect() }
     }
 
+    /// These tokens.
+    pub(crate) fn of_tokens(tokens: impl IntoIterator<Item = Token>) -> Self {
+        Self { tokens: tokens.into_iter().collect() }
+    }
+
     /// Everything below `directory`, which ends in `/`.
     pub(crate) fn below(directory: &[u8]) -> Self {
         Self { tokens: bytes(directory).chain([Token::DoubleStar]).collect() }

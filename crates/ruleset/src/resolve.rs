@@ -67,6 +67,8 @@ enum RankKind {
     ExecName,
     /// An exact path.
     Exact,
+    /// An address range and ports.
+    Endpoint,
 }
 
 /// How a pattern came about.
@@ -174,6 +176,12 @@ impl ObjectRank {
     pub(crate) const SOCKET_TYPE: Self = Self { kind: RankKind::Glob, length: 0 };
     pub(crate) const EVERYTHING: Self = Self { kind: RankKind::Directory, length: 0 };
 
+    /// Of an endpoint rule: the longer prefix, then the fewer ports.
+    pub(crate) fn endpoint(prefix: u8, ports: u32) -> Self {
+        const PORTS: u32 = 1 << 16;
+        Self { kind: RankKind::Endpoint, length: u32::from(prefix) << 17 | PORTS.saturating_sub(ports) }
+    }
+
     pub(crate) fn directory(length: usize) -> Self {
         Self { kind: RankKind::Directory, length: clamp(length) }
     }
@@ -195,6 +203,14 @@ impl ObjectRank {
     /// The rank in words.
     pub(crate) fn describe(self) -> String {
         match self.kind {
+            RankKind::Endpoint => {
+                let (prefix, ports) = (self.length >> 17, (1 << 16) - (self.length & 0x1_ffff));
+                match ports {
+                    65_536 => format!("endpoint of {prefix} bits"),
+                    1 => format!("endpoint of {prefix} bits and one port"),
+                    _ => format!("endpoint of {prefix} bits and {ports} ports"),
+                }
+            }
             RankKind::Exact => "exact".to_owned(),
             RankKind::ExecName => "name".to_owned(),
             RankKind::Glob => format!("glob of {} literal bytes", self.length),
@@ -209,7 +225,7 @@ impl ObjectRank {
 
     /// The same with one part of its text replaced by another.
     fn resized(self, from: usize, to: usize) -> Self {
-        if matches!(self.kind, RankKind::Exact | RankKind::ExecName) {
+        if matches!(self.kind, RankKind::Exact | RankKind::ExecName | RankKind::Endpoint) {
             return self;
         }
         let length = (self.length as usize + to).saturating_sub(from);

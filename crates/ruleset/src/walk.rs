@@ -10,7 +10,7 @@ use crate::compile::{
     TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use crate::decision::{BuiltIn, By, Verdict};
-use crate::network;
+use crate::endpoint;
 
 /// What the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +117,9 @@ impl Table {
                 let decision = self.path(Class::File, object, &[], own, actor, *owner, usize::from(*mode == FileMode::Write));
                 if *block_device { self.device(decision) } else { decision }
             }
-            Operation::Socket { socket } => match network::row(*socket) {
+            Operation::Socket { socket, end } => match endpoint::key(*socket, *end) {
                 None => 0,
-                Some(row) => self.row(Class::Network, row, own, actor),
+                Some(key) => self.text(self.class(Class::Network), &key, &[], own, actor, None, 0),
             },
             Operation::Capability { number } => self.row(Class::Capability, usize::from(*number), own, actor),
             Operation::MoveDirectory { object } => self.move_directory(object),
@@ -205,15 +205,35 @@ impl Table {
         if class.flags & CLASS_ACTIVE == 0 {
             return 0;
         }
-        let Some(text) = object.text() else { return class.unresolvable };
+        match object.text() {
+            Some(text) => self.text(class, &text, invoked_as, source, actor, owner, operation),
+            None => class.unresolvable,
+        }
+    }
+
+    /// The decision on a path, or on the key of a network operation.
+    #[expect(clippy::too_many_arguments, reason = "the twin of the kernel's function, which takes scalars only")]
+    fn text(
+        &self,
+        class: &ClassHeader,
+        text: &[u8],
+        invoked_as: &[Vec<u8>],
+        source: u32,
+        actor: &Actor,
+        owner: Option<u32>,
+        operation: usize,
+    ) -> u32 {
+        if class.flags & CLASS_ACTIVE == 0 {
+            return 0;
+        }
         let column = self.low(class.column_map + source * 2 + u32::from(actor.terminal));
         let mut ends = Vec::new();
         for automaton in 0..=class.globs as usize {
-            ends.push(End { automaton, accept: self.run(class.automata[automaton].start, &text) });
+            ends.push(End { automaton, accept: self.run(class.automata[automaton].start, text) });
         }
         if class.automata[MULTI_CALL_AUTOMATON].start != 0 {
             for name in invoked_as {
-                let text = [text.as_slice(), b"//", name].concat();
+                let text = [text, b"//", name].concat();
                 let accept = self.run(class.automata[MULTI_CALL_AUTOMATON].start, &text);
                 ends.push(End { automaton: MULTI_CALL_AUTOMATON, accept });
             }
@@ -225,7 +245,7 @@ impl Table {
             [one] => self.cell(class, *one, column, operation, is_owner),
             several => self.compose(class, several, column, operation, is_owner, false),
         };
-        if decision & CODE_MASK != By::DefaultPosture.code() || !self.base_set(class, &text, operation) {
+        if decision & CODE_MASK != By::DefaultPosture.code() || !self.base_set(class, text, operation) {
             return decision;
         }
         if class.base == COMPOSE { self.compose(class, &met, column, operation, is_owner, true) } else { class.base }

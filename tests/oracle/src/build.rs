@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use palisade_policy::glob::Glob;
 use palisade_policy::model::{
-    Action, Capability, CapabilityRule, FileRule, Kind, NetworkRule, Origin, PathName, PathObject, Policy, PolicyKey, PolicyMode,
-    Position, ProcessRule, Protocol, RuleList, RuleMeta, Selector, SourceMatch,
+    Action, Capability, CapabilityRule, Endpoint, FileRule, Kind, NetworkObject, NetworkRule, Origin, PathName, PathObject,
+    Policy, PolicyKey, PolicyMode, Position, ProcessRule, Protocol, RuleList, RuleMeta, Selector, SourceMatch,
 };
 use palisade_ruleset::{Access, Actor, FileMode, Object, Operation, Program, Socket};
 
@@ -52,7 +52,11 @@ pub fn numbered(mut policy: Policy) -> Policy {
         number(&mut rule.meta, list);
     }
     for rule in &mut policy.network {
-        number(&mut rule.meta, RuleList::NetworkProtocols);
+        let list = match rule.object {
+            NetworkObject::Protocol(_) => RuleList::NetworkProtocols,
+            NetworkObject::Endpoint(_) => RuleList::NetworkEndpoints,
+        };
+        number(&mut rule.meta, list);
     }
     for rule in &mut policy.capabilities {
         number(&mut rule.meta, RuleList::Capabilities);
@@ -109,10 +113,20 @@ pub fn file(action: Action, object: PathObject) -> FileRule {
     FileRule { meta: meta(action), object, read_only: false, owner_only: false, pts_false: false, from_source: Vec::new() }
 }
 
-/// A network rule.
+/// A network rule by protocol.
 #[must_use]
 pub fn network(action: Action, protocol: Protocol) -> NetworkRule {
-    NetworkRule { meta: meta(action), protocol, pts_false: false, from_source: Vec::new() }
+    network_rule(action, NetworkObject::Protocol(protocol))
+}
+
+/// A network rule by address and port.
+#[must_use]
+pub fn endpoint(action: Action, endpoint: Endpoint) -> NetworkRule {
+    network_rule(action, NetworkObject::Endpoint(endpoint))
+}
+
+fn network_rule(action: Action, object: NetworkObject) -> NetworkRule {
+    NetworkRule { meta: meta(action), object, pts_false: false, from_source: Vec::new() }
 }
 
 /// A capability rule.
@@ -186,5 +200,5 @@ fn file_access(path: &str, mode: FileMode) -> Operation {
 /// A socket by the kernel's numbers.
 #[must_use]
 pub fn socket(family: i32, kind: i32, protocol: i32) -> Operation {
-    Operation::Socket { socket: Socket { family, kind, protocol } }
+    Operation::Socket { socket: Socket { family, kind, protocol }, end: None }
 }

@@ -130,7 +130,7 @@ impl<'q> Question<'q> {
             Operation::Exec { object, .. } => self.judge_exec(object),
             Operation::MapExec { object, .. } => self.judge_mapping(object),
             Operation::File { object, block_device, .. } => self.judge_file(object, *block_device),
-            Operation::Socket { socket } if network::is_out_of_reach(*socket) => Judgement::nothing(),
+            Operation::Socket { socket, .. } if network::is_out_of_reach(*socket) => Judgement::nothing(),
             Operation::Socket { .. } => self.conclude(Class::Network),
             Operation::Capability { .. } => self.conclude(Class::Capability),
         }

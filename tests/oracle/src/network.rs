@@ -1,7 +1,10 @@
-//! Which sockets a protocol word meets (meaning 5, network).
+//! Which sockets a protocol word meets, and which ends of connections an endpoint rule (meaning 5, network).
 
-use palisade_policy::model::Protocol;
-use palisade_ruleset::Socket;
+use std::cmp::Reverse;
+use std::net::{IpAddr, Ipv6Addr};
+
+use palisade_policy::model::{Action, Direction, Endpoint, EndpointProtocol, Host, Protocol};
+use palisade_ruleset::{End, Side, Socket};
 
 use crate::rank::ObjectRank;
 
@@ -57,4 +60,81 @@ pub(crate) fn meets(word: Protocol, socket: Socket) -> Option<ObjectRank> {
         Protocol::All => (true, ObjectRank::AllSockets),
     };
     meets.then_some(rank)
+}
+
+/// Whether an endpoint rule meets an operation on a socket, and how it ranks.
+pub(crate) fn endpoint_meets(rule: &Endpoint, action: Action, socket: Socket, end: Option<End>) -> Option<ObjectRank> {
+    let Endpoint { protocol, direction, host, ports } = rule;
+    if !concerns(*protocol, socket, !ports.is_empty()) || matches!(host, Host::Name(_)) {
+        return None;
+    }
+    let Some(End { side, address, port }) = end else {
+        // AMBIGUITY (meaning 5, network): a socket has to be made before it can reach an end. Where no end is named, an Allow
+        // is met as by the widest end, a Block or Audit is not met. Other: endpoint rules meet operations with ends alone, so
+        // that an allow-list of endpoints opens nothing.
+        return (action == Action::Allow).then_some(ObjectRank::Endpoint(Reverse(0), 65_536));
+    };
+    let faces_it = match direction {
+        Direction::Egress => side == Side::Remote,
+        // AMBIGUITY (meaning 5, network): bind, listen and accept are judged by the local address and port. Other: accept by
+        // the peer's address.
+        Direction::Ingress => side == Side::Local,
+        Direction::Both => true,
+    };
+    let prefix = match host {
+        Host::Any => 0,
+        Host::Cidr(range) => {
+            // AMBIGUITY (meaning 5, network): the unspecified address as the other end is loopback, where the kernel goes.
+            // Other: it is an address like others, so that a Block of loopback is passed by 0.0.0.0.
+            let nowhere = side == Side::Remote && bits_of(address).iter().all(|bit| !bit);
+            let loopback: &[u8] = if bits_of(address).len() == 32 { &[127, 0, 0, 1] } else { &Ipv6Addr::LOCALHOST.octets() };
+            let (own, theirs) = (bits_of(range.address()), if nowhere { bits(loopback) } else { bits_of(address) });
+            let prefix = usize::from(range.prefix());
+            if own.len() != theirs.len() || own[..prefix] != theirs[..prefix] {
+                return None;
+            }
+            prefix
+        }
+        Host::Name(_) => return None,
+    };
+    // AMBIGUITY (meaning 4, network, "then port"): a rule with fewer ports in the range that is met goes first.
+    let width = ports.iter().filter(|r| r.first() <= port && port <= r.last()).map(|r| usize::from(r.last() - r.first()) + 1);
+    let width = if ports.is_empty() { Some(65_536) } else { width.min() };
+    width.filter(|_| faces_it).map(|width| ObjectRank::Endpoint(Reverse(prefix), width))
+}
+
+/// Whether the protocol of an endpoint rule takes in the socket.
+//
+// AMBIGUITY (meaning 5, network): `any` is every socket of IP that cannot write addresses into packets by itself; a rule with
+// ports is about sockets that have ports. Other: `any` is tcp, udp and sctp.
+fn concerns(protocol: EndpointProtocol, socket: Socket, with_ports: bool) -> bool {
+    let of = |word: Protocol| meets(word, socket).is_some();
+    let has_ports = of(Protocol::Tcp) || of(Protocol::Udp) || of(Protocol::Sctp);
+    let of_ip = socket.family == AF_INET || socket.family == AF_INET6;
+    let writes_addresses = socket.kind == SOCK_RAW || socket.kind == SOCK_PACKET;
+    match protocol {
+        EndpointProtocol::Tcp => of(Protocol::Tcp),
+        EndpointProtocol::Udp => of(Protocol::Udp),
+        EndpointProtocol::Sctp => of(Protocol::Sctp),
+        EndpointProtocol::Any => has_ports || (!with_ports && of_ip && !writes_addresses),
+    }
+}
+
+/// The bits of an address, the first first; those of an IPv4-mapped address are those of its IPv4 address.
+fn bits_of(address: IpAddr) -> Vec<bool> {
+    const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    let octets = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => unmapped(v6, &MAPPED),
+    };
+    bits(&octets)
+}
+
+fn bits(octets: &[u8]) -> Vec<bool> {
+    octets.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1)).collect()
+}
+
+fn unmapped(address: Ipv6Addr, mapped: &[u8]) -> Vec<u8> {
+    let octets = address.octets();
+    octets.strip_prefix(mapped).unwrap_or(&octets).to_vec()
 }

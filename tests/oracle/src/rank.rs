@@ -26,6 +26,8 @@ pub(crate) enum ObjectRank {
     Glob(Reverse<usize>),
     /// By a directory, or a glob whose last component is `*` or `**`; longer first.
     Directory(Reverse<usize>),
+    /// An end of a connection; the longer prefix first, then the fewer ports.
+    Endpoint(Reverse<usize>, usize),
     /// A socket by tcp, udp, sctp, icmp or icmpv6.
     Protocol,
     /// A socket by its type.

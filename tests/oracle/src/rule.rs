@@ -1,6 +1,6 @@
 //! One rule of any class, and what it says to an access (meaning 3.7, 3.8).
 
-use palisade_policy::model::{Action, Class, Policy, PolicyKey, Position, Protocol, RuleMeta, SourceMatch};
+use palisade_policy::model::{Action, Class, NetworkObject, Policy, PolicyKey, Position, RuleMeta, SourceMatch};
 use palisade_ruleset::{Access, Actor, FileMode, Object, Operation, Program};
 
 use crate::form::{Form, Resolver, Thing, base_name};
@@ -13,7 +13,7 @@ pub(crate) struct Rule<'p> {
     pub(crate) policy: &'p PolicyKey,
     pub(crate) position: Position,
     pub(crate) action: Action,
-    pub(crate) named: Named,
+    pub(crate) named: Named<'p>,
     /// `None` where the rule has no `fromSource`; else the forms of all its entries.
     source: Option<Vec<Form>>,
     pts_false: bool,
@@ -24,10 +24,10 @@ pub(crate) struct Rule<'p> {
 
 /// What a rule is about.
 #[derive(Clone, Debug)]
-pub(crate) enum Named {
+pub(crate) enum Named<'p> {
     Files(Vec<Form>),
     Programs(Vec<Form>),
-    Sockets(Protocol),
+    Sockets(&'p NetworkObject),
     Capability(u8),
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Met<'r> {
 
 /// All rules of a policy.
 pub(crate) fn rules_of<'p>(policy: &'p Policy, resolver: Resolver<'_>) -> Vec<Rule<'p>> {
-    let bare = |meta: &RuleMeta, named: Named, from_source: &[SourceMatch]| Rule {
+    let bare = |meta: &RuleMeta, named: Named<'p>, from_source: &[SourceMatch]| Rule {
         policy: &policy.key,
         position: meta.position,
         action: meta.action,
@@ -67,7 +67,7 @@ pub(crate) fn rules_of<'p>(policy: &'p Policy, resolver: Resolver<'_>) -> Vec<Ru
     let network = policy
         .network
         .iter()
-        .map(|rule| Rule { pts_false: rule.pts_false, ..bare(&rule.meta, Named::Sockets(rule.protocol), &rule.from_source) });
+        .map(|rule| Rule { pts_false: rule.pts_false, ..bare(&rule.meta, Named::Sockets(&rule.object), &rule.from_source) });
     let capabilities =
         policy.capabilities.iter().map(|rule| bare(&rule.meta, Named::Capability(rule.capability.number()), &rule.from_source));
     process.chain(file).chain(network).chain(capabilities).collect()
@@ -127,7 +127,12 @@ impl Rule<'_> {
             // binary does not meet a mapping of it, by a loader neither. Other: not knowing the name, it meets.
             (Named::Programs(forms), Operation::MapExec { object, .. })
             | (Named::Files(forms), Operation::File { object, .. }) => self.best_form(forms, object, &[], resolver),
-            (Named::Sockets(word), Operation::Socket { socket }) => network::meets(*word, *socket),
+            (Named::Sockets(NetworkObject::Protocol(word)), Operation::Socket { socket, end: _ }) => {
+                network::meets(*word, *socket)
+            }
+            (Named::Sockets(NetworkObject::Endpoint(endpoint)), Operation::Socket { socket, end }) => {
+                network::endpoint_meets(endpoint, self.action, *socket, *end)
+            }
             (Named::Capability(own), Operation::Capability { number }) => (own == number).then_some(ObjectRank::Capability),
             _ => None,
         }

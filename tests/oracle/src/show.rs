@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use palisade_policy::model::{PathObject, Policy, PolicyMode, RuleMeta, Selector, SourceMatch};
+use palisade_policy::model::{NetworkObject, PathObject, Policy, PolicyMode, RuleMeta, Selector, SourceMatch};
 use palisade_ruleset::{Access, MountChange, Object, Operation, Program, Workload};
 
 use crate::Case;
@@ -57,7 +57,10 @@ fn show_policy(policy: &Policy) -> String {
     }
     for rule in &policy.network {
         let mut line = Line::of(&rule.meta, None, &rule.from_source);
-        line.field(format!("protocol: {}", rule.protocol.name()));
+        match &rule.object {
+            NetworkObject::Protocol(protocol) => line.field(format!("protocol: {}", protocol.name())),
+            NetworkObject::Endpoint(endpoint) => line.field(endpoint),
+        }
         line.flag(rule.pts_false, "pts: false");
         out += &line.end();
     }

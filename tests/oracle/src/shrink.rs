@@ -1,6 +1,6 @@
 //! Making a case smaller while it stays interesting.
 
-use palisade_policy::model::{Policy, Selector};
+use palisade_policy::model::{Direction, Host, NetworkObject, Policy, Selector};
 use palisade_ruleset::{Operation, Program, Workload};
 
 use crate::Case;
@@ -70,6 +70,26 @@ fn policy_steps(policy: &Policy) -> Vec<Policy> {
         step(&|p| drop(p.network.remove(i)));
         step(&|p| p.network[i].from_source.clear());
         step(&|p| p.network[i].pts_false = false);
+        step(&|p| {
+            if let NetworkObject::Endpoint(endpoint) = &mut p.network[i].object {
+                endpoint.ports.truncate(1);
+            }
+        });
+        step(&|p| {
+            if let NetworkObject::Endpoint(endpoint) = &mut p.network[i].object {
+                endpoint.ports.clear();
+            }
+        });
+        step(&|p| {
+            if let NetworkObject::Endpoint(endpoint) = &mut p.network[i].object {
+                endpoint.host = Host::Any;
+            }
+        });
+        step(&|p| {
+            if let NetworkObject::Endpoint(endpoint) = &mut p.network[i].object {
+                endpoint.direction = Direction::Both;
+            }
+        });
     }
     for i in 0..policy.capabilities.len() {
         step(&|p| drop(p.capabilities.remove(i)));

@@ -18,6 +18,7 @@
 #include <linux/fcntl.h>
 #include <asm/ioctls.h>
 #include <linux/if.h>
+#include <linux/in.h>
 #include <linux/memfd.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
@@ -75,6 +76,25 @@ static int network(void)
 	put(request.ifr_name, "lo");
 	request.ifr_flags = IFF_UP;
 	TRY("lo up", SYS3(__NR_ioctl, fd, SIOCSIFFLAGS, &request));
+	/* An address with its network on the loopback device: all of 10.0.0.0/8 is local. */
+	memset(&request, 0, sizeof(request));
+	put(request.ifr_name, "lo:1");
+	struct sockaddr_in *own = (struct sockaddr_in *)&request.ifr_addr;
+
+	own->sin_family = 2;
+	own->sin_addr.s_addr = 0x0100000a;
+	TRY("address", SYS3(__NR_ioctl, fd, SIOCSIFADDR, &request));
+	SYS1(__NR_close, fd);
+	/* Of IPv6 this one alone. */
+	struct {
+		unsigned char address[16];
+		unsigned int prefix;
+		int interface;
+	} v6 = {{0xfd, [15] = 9}, 128, 1};
+
+	fd = SYS3(__NR_socket, 10, 2, 0);
+	TRY("socket6", fd);
+	TRY("address6", SYS3(__NR_ioctl, fd, SIOCSIFADDR, &v6));
 	SYS1(__NR_close, fd);
 	/* Datagram sockets of ICMP are for the groups in this range. */
 	return write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");

@@ -103,7 +103,7 @@ char *put_number(char *at, long n)
 	return at;
 }
 
-static int hex(char c)
+int hex(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -311,21 +311,6 @@ static long perform(const struct args *a)
 }
 
 /* === the loop === */
-
-struct iovec_ {
-	void *base;
-	size_t len;
-};
-
-struct msghdr_ {
-	void *name;
-	int name_len;
-	struct iovec_ *iov;
-	size_t iov_len;
-	void *control;
-	size_t control_len;
-	unsigned int flags;
-};
 
 struct cmsg_fds {
 	size_t len;

@@ -5,6 +5,7 @@
 #include <asm/socket.h>
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <linux/io_uring.h>
 #include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/un.h>
@@ -18,6 +19,9 @@
 #define CLOEXEC O_CLOEXEC
 #define NONBLOCK O_NONBLOCK
 #define NOSIGNAL 0x4000
+#define FASTOPEN 0x20000000
+#define PROT_RW 3
+#define MAP_SHARED_ 1
 #define EARLY 64
 
 /* Port 9 (discard), in network order: nobody listens in a fresh network namespace. */
@@ -73,28 +77,51 @@ static int *slot(const struct args *a)
 	return &early[arg_number(a, "slot") % EARLY];
 }
 
+/* The address of the command, "at=" in hexadecimal digits; loopback where it gives none. */
+static int address(union address *to, const struct args *a, unsigned short port)
+{
+	const char *digits = arg(a, "at");
+	int size = 0;
+
+	if (!digits[0])
+		return loopback(to, arg_number(a, "family"), port);
+	memset(to, 0, sizeof(*to));
+	for (; digits[0] && digits[1] && size < (int)sizeof(*to); digits += 2)
+		to->room[size++] = (char)(hex(digits[0]) * 16 + hex(digits[1]));
+	return size;
+}
+
 static long op_early(const struct args *a)
 {
 	union address at;
-	int size = loopback(&at, arg_number(a, "family"), 0);
+	int size = address(&at, a, 0);
 	const char *later = arg(a, "later");
-	/* Nobody ever comes; the other calls are answered at once on the loopback device. */
-	long fd = new_socket(a, CLOEXEC | (equal(later, "accept") ? NONBLOCK : 0));
+	int accepts = equal(later, "accept") || equal(later, "uring_accept");
+	/* As a rule nobody comes; the other calls are answered at once on the loopback device. */
+	long fd = new_socket(a, CLOEXEC | (accepts ? NONBLOCK : 0));
 
+	/* A family that the kernel lacks: no descriptor, so that the access itself answers EBADF. */
+	*slot(a) = (int)fd;
 	if (fd < 0)
 		return fd;
-	*slot(a) = (int)fd;
-	if (equal(later, "listen") || equal(later, "accept"))
+	if (equal(later, "listen") || accepts)
 		SYS3(__NR_bind, fd, &at, size);
-	if (equal(later, "accept"))
+	if (accepts)
 		SYS2(__NR_listen, fd, 1);
+	/* A ring waits where there is nobody: there somebody comes, and stays. */
+	if (equal(later, "uring_accept")) {
+		long other = new_socket(a, CLOEXEC);
+
+		SYS3(__NR_getsockname, fd, &at, &size);
+		SYS3(__NR_connect, other, &at, size);
+	}
 	return 0;
 }
 
 static long op_connect(const struct args *a)
 {
 	union address at;
-	int size = loopback(&at, arg_number(a, "family"), PORT_NOBODY);
+	int size = address(&at, a, PORT_NOBODY);
 
 	return SYS3(__NR_connect, *slot(a), &at, size);
 }
@@ -102,16 +129,58 @@ static long op_connect(const struct args *a)
 static long op_sendto(const struct args *a)
 {
 	union address at;
-	int size = loopback(&at, arg_number(a, "family"), PORT_NOBODY);
+	int size = address(&at, a, PORT_NOBODY);
 	long n = SYS6(__NR_sendto, *slot(a), "x", 1, NOSIGNAL, &at, size);
 
 	return n < 0 ? n : 0;
 }
 
+static long op_fastopen(const struct args *a)
+{
+	union address at;
+	int size = address(&at, a, PORT_NOBODY);
+	long n = SYS6(__NR_sendto, *slot(a), "x", 1, NOSIGNAL | FASTOPEN, &at, size);
+
+	return n < 0 ? n : 0;
+}
+
+static long op_sendmmsg(const struct args *a)
+{
+	union address at;
+	int size = address(&at, a, PORT_NOBODY);
+	struct iovec_ iov = {"x", 1};
+	struct msghdr_ one = {&at, size, &iov, 1, 0, 0, 0};
+	struct {
+		struct msghdr_ message;
+		unsigned int sent, pad;
+	} both[2] = {{one, 0, 0}, {one, 0, 0}};
+	long n = SYS4(__NR_sendmmsg, *slot(a), both, 2, NOSIGNAL);
+
+	return n < 0 ? n : n == 2 ? 0 : ODD;
+}
+
+static long op_connect_unspec(const struct args *a)
+{
+	union address at;
+
+	memset(&at, 0, sizeof(at));
+	return SYS3(__NR_connect, *slot(a), &at, sizeof(at.v4));
+}
+
+/* inet_bind() takes AF_UNSPEC for AF_INET where the address is the unspecified one. */
+static long op_bind_unspec(const struct args *a)
+{
+	union address at;
+	int size = address(&at, a, 0);
+
+	at.family = 0;
+	return SYS3(__NR_bind, *slot(a), &at, size);
+}
+
 static long op_bind(const struct args *a)
 {
 	union address at;
-	int size = loopback(&at, arg_number(a, "family"), 0);
+	int size = address(&at, a, 0);
 
 	return SYS3(__NR_bind, *slot(a), &at, size);
 }
@@ -124,6 +193,77 @@ static long op_listen(const struct args *a)
 static long op_accept(const struct args *a)
 {
 	long fd = SYS4(__NR_accept4, *slot(a), NULL, NULL, CLOEXEC);
+
+	if (fd < 0)
+		return fd;
+	SYS1(__NR_close, fd);
+	return 0;
+}
+
+/* === the same by io_uring === */
+
+/* One submission without the queue's mappings being kept: a ring for each call. Its answer is that of the call. */
+static long by_ring(const struct io_uring_sqe *wanted)
+{
+	struct io_uring_params params;
+
+	memset(&params, 0, sizeof(params));
+	long ring = SYS2(__NR_io_uring_setup, 1, &params);
+
+	if (ring < 0)
+		return ring;
+	long queue = SYS6(__NR_mmap, 0, 4096, PROT_RW, MAP_SHARED_, ring, IORING_OFF_SQ_RING);
+	long done = SYS6(__NR_mmap, 0, 4096, PROT_RW, MAP_SHARED_, ring, IORING_OFF_CQ_RING);
+	long entries = SYS6(__NR_mmap, 0, 4096, PROT_RW, MAP_SHARED_, ring, IORING_OFF_SQES);
+	long result = ODD;
+
+	if (queue > 0 && done > 0 && entries > 0) {
+		unsigned int *tail = (unsigned int *)(queue + params.sq_off.tail);
+
+		*(struct io_uring_sqe *)entries = *wanted;
+		*(unsigned int *)(queue + params.sq_off.array) = 0;
+		__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+		result = SYS6(__NR_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, 0, 0);
+		if (result == 1)
+			result = ((struct io_uring_cqe *)(done + params.cq_off.cqes))->res;
+	}
+	SYS2(__NR_munmap, queue, 4096);
+	SYS2(__NR_munmap, done, 4096);
+	SYS2(__NR_munmap, entries, 4096);
+	SYS1(__NR_close, ring);
+	return result;
+}
+
+static long op_uring_connect(const struct args *a)
+{
+	union address at;
+	int size = address(&at, a, PORT_NOBODY);
+	struct io_uring_sqe call = {.opcode = IORING_OP_CONNECT, .fd = *slot(a), .addr = (unsigned long)&at};
+
+	call.off = (unsigned long)size;
+	return by_ring(&call);
+}
+
+static long op_uring_sendmsg(const struct args *a)
+{
+	union address at;
+	int size = address(&at, a, PORT_NOBODY);
+	struct iovec_ iov = {"x", 1};
+	struct msghdr_ message = {&at, size, &iov, 1, 0, 0, 0};
+	struct io_uring_sqe call = {.opcode = IORING_OP_SENDMSG, .fd = *slot(a), .addr = (unsigned long)&message, .len = 1};
+
+	call.msg_flags = NOSIGNAL;
+	long n = by_ring(&call);
+
+	return n == 1 ? 0 : n;
+}
+
+static long op_uring_accept(const struct args *a)
+{
+	struct io_uring_sqe call = {.opcode = IORING_OP_ACCEPT, .fd = *slot(a)};
+
+	call.accept_flags = CLOEXEC;
+	long fd = by_ring(&call);
 
 	if (fd < 0)
 		return fd;
@@ -194,6 +334,15 @@ const struct op socket_ops[] = {
 	{"bind", op_bind, 0},
 	{"listen", op_listen, 0},
 	{"accept", op_accept, 0},
+	{"connect_unspec", op_connect_unspec, 0},
+	{"sendmmsg", op_sendmmsg, 0},
+	{"fastopen", op_fastopen, 0},
+	{"sendto_ignored", op_sendto, 0},
+	{"bind_unspec", op_bind_unspec, 0},
+	{"listen_unbound", op_listen, 0},
+	{"uring_connect", op_uring_connect, 0},
+	{"uring_sendmsg", op_uring_sendmsg, 0},
+	{"uring_accept", op_uring_accept, 0},
 	{"unix_connect", op_unix_connect, 0},
 	{"unix_bind", op_unix_bind, 0},
 	{"unix_sendto", op_unix_sendto, 0},

@@ -78,6 +78,7 @@ size_t length(const char *s);
 long to_number(const char *s);
 char *put_number(char *at, long n); /* decimal, returns the new end */
 char *put(char *at, const char *s);
+int hex(char c); /* the value of a hexadecimal digit */
 
 long fork_process(void);
 __attribute__((noreturn)) void leave(int code);
@@ -91,6 +92,21 @@ long in_child(long (*run)(const struct args *), const struct args *a);
 long open_close(const char *path, int flags, int mode);
 /* A memfd with the probe's own program in it. */
 long probe_memfd(const char *name, unsigned int flags);
+
+struct iovec_ {
+	void *base;
+	size_t len;
+};
+
+struct msghdr_ {
+	void *name;
+	int name_len;
+	struct iovec_ *iov;
+	size_t iov_len;
+	void *control;
+	size_t control_len;
+	unsigned int flags;
+};
 
 struct op {
 	const char *name;

@@ -22,6 +22,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -265,6 +266,10 @@ pub struct AccessCase {
     /// The socket of network calls.
     #[serde(default)]
     pub socket: Option<SocketCase>,
+    /// The address and port that a network call names; for `listen` and `accept` those that the socket was bound to before
+    /// the policy. Where absent: loopback, and of connect and sendto port 9, of bind port 0.
+    #[serde(default)]
+    pub address: Option<SocketAddr>,
     /// The capability of `capability` and `capability_userns`, as policies write it.
     #[serde(default)]
     pub capability: Option<String>,
@@ -484,6 +489,7 @@ impl AccessCase {
         ensure!(needs.path == self.path.is_some(), "{:?} and its path", self.op);
         ensure!(needs.to == self.to.is_some(), "{:?} and its second name", self.op);
         ensure!(needs.socket == self.socket.is_some(), "{:?} and its socket", self.op);
+        ensure!(self.address.is_none() || self.op.names_end(), "{:?} and an address", self.op);
         ensure!(needs.capability == self.capability.is_some(), "{:?} and its capability", self.op);
         ensure!(needs.memfd == self.memfd.is_some(), "{:?} and its memfd", self.op);
         ensure!(!needs.target || self.target.is_some(), "{:?} without its target", self.op);

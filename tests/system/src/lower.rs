@@ -3,9 +3,12 @@
 //! A call that is several accesses is judged by the strictest. Where the law says that something is not judged (what
 //! the kernel maps for an exec, `stat`, pipes), the list is empty and the call passes.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use palisade_policy::model::Capability;
 use palisade_ruleset::{
-    Access, Actor, FileMode, Mode, MountChange, Object, Operation, Posture, Postures, Program, Scope, Socket, StdioFile, Workload,
+    Access, Actor, End, FileMode, Mode, MountChange, Object, Operation, Posture, Postures, Program, Scope, Side, Socket,
+    StdioFile, Workload,
 };
 
 use anyhow::{Context, Result, bail};
@@ -179,8 +182,22 @@ impl Lowering<'_> {
             Op::DeepRead => vec![self.file(FileMode::Read, Object::Unresolvable, path)],
             Op::DeepWrite => vec![self.file(FileMode::Write, Object::Unresolvable, path)],
             Op::DeepExec => self.stages(DEEP_FILE, Object::Unresolvable)?,
-            Op::Socket | Op::Connect | Op::Sendto | Op::Bind | Op::Listen | Op::Accept => {
-                vec![Operation::Socket { socket: self.socket()? }]
+            Op::Socket
+            | Op::Connect
+            | Op::Sendto
+            | Op::Bind
+            | Op::Listen
+            | Op::Accept
+            | Op::ConnectUnspec
+            | Op::Sendmmsg
+            | Op::Fastopen
+            | Op::BindUnspec
+            | Op::ListenUnbound
+            | Op::UringConnect
+            | Op::UringSendmsg
+            | Op::UringAccept => {
+                let socket = self.socket()?;
+                self.ends(socket).into_iter().map(|end| Operation::Socket { socket, end }).collect()
             }
             Op::Capability | Op::CapabilityUserns => self.capability()?,
             Op::MountNew => vec![mount(MountChange::New { at: self.resolve(path)?.into_bytes() })],
@@ -207,9 +224,15 @@ impl Lowering<'_> {
                 vec![self.file(FileMode::Write, object, "/proc"), Operation::TouchPalisade]
             }
             // Listed above by `is_unmediated`.
-            Op::Stat | Op::Access | Op::Readlink | Op::Chdir | Op::Chroot | Op::UnshareUser | Op::MemfdUse | Op::ReopenStdin => {
-                Vec::new()
-            }
+            Op::Stat
+            | Op::Access
+            | Op::Readlink
+            | Op::Chdir
+            | Op::Chroot
+            | Op::UnshareUser
+            | Op::MemfdUse
+            | Op::ReopenStdin
+            | Op::SendtoIgnored => Vec::new(),
         })
     }
 
@@ -272,15 +295,44 @@ impl Lowering<'_> {
         if self.access.op == Op::CapabilityUserns && name.starts_with("net_") {
             // The network namespace is made with sys_admin over the new user namespace.
             let made = Operation::Capability { number: SYS_ADMIN };
-            return Ok(vec![made, Operation::Socket { socket: Socket { family: 2, kind: 2, protocol: 0 } }, used]);
+            return Ok(vec![made, made_socket(2, 0), used]);
         }
         Ok(match name {
             "chown" | "fowner" | "mknod" => vec![self.write(CAPABILITY_FILE)?, used],
-            "net_raw" => vec![Operation::Socket { socket: Socket { family: 2, kind: 3, protocol: 1 } }, used],
-            "net_bind_service" => vec![Operation::Socket { socket: Socket { family: 2, kind: 1, protocol: 0 } }, used],
-            "net_admin" => vec![Operation::Socket { socket: Socket { family: 2, kind: 2, protocol: 0 } }, used],
+            "net_raw" => vec![made_socket(3, 1), used],
+            "net_bind_service" => {
+                let end = End { side: Side::Local, address: Ipv4Addr::LOCALHOST.into(), port: 80 };
+                let bound = Operation::Socket { socket: Socket { family: AF_INET, kind: 1, protocol: 0 }, end: Some(end) };
+                vec![made_socket(1, 0), bound, used]
+            }
+            "net_admin" => vec![made_socket(2, 0), used],
             _ => vec![used],
         })
+    }
+
+    /// The ends that a network call names; `None` is the operation without one.
+    fn ends(&self, socket: Socket) -> Vec<Option<End>> {
+        let (op, is_v6) = (self.access.op, socket.family == AF_INET6);
+        let of_ip = socket.family == AF_INET || is_v6;
+        let loopback = || if is_v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        let everywhere = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        let address = self.access.address.map_or_else(loopback, |address| address.ip());
+        let port = |default| self.access.address.map_or(default, |address| address.port());
+        let end = if !of_ip {
+            None
+        } else if op == Op::ListenUnbound {
+            Some(End { side: Side::Local, address: everywhere, port: 0 })
+        } else if op.names_remote() {
+            Some(End { side: Side::Remote, address, port: port(NOBODY) })
+        } else if op.names_local() {
+            Some(End { side: Side::Local, address, port: port(if op.is_on_bound_socket() { SOME_PORT } else { 0 }) })
+        } else {
+            None
+        };
+        // Bound to `::`, a socket takes connections to IPv4 addresses as well.
+        let both = end.filter(|end| end.side == Side::Local && end.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let other = both.map(|end| Some(End { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..end }));
+        std::iter::once(end).chain(other).collect()
     }
 
     fn socket(&self) -> Result<Socket> {
@@ -343,11 +395,22 @@ pub(crate) const CAPABILITY_FILE: &str = "/t/capability";
 const DEEP_FILE: &str = "f";
 /// `CAP_SYS_ADMIN`.
 const SYS_ADMIN: u8 = 21;
+const AF_INET: i32 = 2;
+const AF_INET6: i32 = 10;
+/// A port of which nobody is, where connect and sendto go that say nothing else.
+const NOBODY: u16 = 9;
+/// Stands for the port that the kernel chooses for a socket bound before the policy.
+const SOME_PORT: u16 = 40_000;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 fn unix(kind: i32) -> Operation {
-    Operation::Socket { socket: Socket { family: 1, kind, protocol: 0 } }
+    Operation::Socket { socket: Socket { family: 1, kind, protocol: 0 }, end: None }
+}
+
+/// Making a socket of IPv4.
+fn made_socket(kind: i32, protocol: i32) -> Operation {
+    Operation::Socket { socket: Socket { family: AF_INET, kind, protocol }, end: None }
 }
 
 fn mount(change: MountChange) -> Operation {

@@ -106,6 +106,24 @@ pub enum Op {
     Listen,
     /// accept on such a socket.
     Accept,
+    /// connect of such a socket to AF_UNSPEC, which dissolves its association.
+    ConnectUnspec,
+    /// sendmmsg of two messages on such a socket, each with the address.
+    Sendmmsg,
+    /// sendto with MSG_FASTOPEN on such a stream socket.
+    Fastopen,
+    /// sendto on such a stream socket with an address that TCP does not look at, so that none is named.
+    SendtoIgnored,
+    /// bind of such an AF_INET socket, the family of the address being AF_UNSPEC.
+    BindUnspec,
+    /// listen on such a socket that was not bound.
+    ListenUnbound,
+    /// connect of such a socket by io_uring.
+    UringConnect,
+    /// sendmsg with an address on such a socket by io_uring.
+    UringSendmsg,
+    /// accept on such a socket by io_uring.
+    UringAccept,
     /// a call that uses a capability.
     Capability,
     /// the same in a user namespace of the probe's own.
@@ -191,7 +209,40 @@ impl Op {
     /// Whether it acts on a socket that was made before the policy.
     #[must_use]
     pub fn is_on_early_socket(self) -> bool {
-        matches!(self, Self::Connect | Self::Sendto | Self::Bind | Self::Listen | Self::Accept)
+        self.names_end() || matches!(self, Self::ConnectUnspec | Self::ListenUnbound)
+    }
+
+    /// Whether it names an end of a connection, or acts on a socket that has one.
+    #[must_use]
+    pub fn names_end(self) -> bool {
+        self.names_remote() || self.names_local()
+    }
+
+    /// Whether it names the other end.
+    #[must_use]
+    pub fn names_remote(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Sendto
+                | Self::Sendmmsg
+                | Self::Fastopen
+                | Self::SendtoIgnored
+                | Self::UringConnect
+                | Self::UringSendmsg
+        )
+    }
+
+    /// Whether it names its own end, or acts on a socket that was bound.
+    #[must_use]
+    pub fn names_local(self) -> bool {
+        matches!(self, Self::Bind | Self::BindUnspec) || self.is_on_bound_socket()
+    }
+
+    /// Whether it acts on a socket that was bound before the policy.
+    #[must_use]
+    pub fn is_on_bound_socket(self) -> bool {
+        matches!(self, Self::Listen | Self::Accept | Self::UringAccept)
     }
 
     /// Whether it is the use of a capability.
@@ -236,6 +287,7 @@ impl Op {
                 | Self::UnshareUser
                 | Self::MemfdUse
                 | Self::ReopenStdin
+                | Self::SendtoIgnored
         )
     }
 
@@ -266,9 +318,21 @@ impl Op {
         let none = Needs::default();
         match self {
             Self::MemfdExec | Self::MemfdMapExec | Self::MemfdUse => Needs { memfd: true, ..none },
-            Self::Socket | Self::Connect | Self::Sendto | Self::Bind | Self::Listen | Self::Accept => {
-                Needs { socket: true, ..none }
-            }
+            Self::Socket
+            | Self::Connect
+            | Self::Sendto
+            | Self::Bind
+            | Self::Listen
+            | Self::Accept
+            | Self::ConnectUnspec
+            | Self::Sendmmsg
+            | Self::Fastopen
+            | Self::SendtoIgnored
+            | Self::BindUnspec
+            | Self::ListenUnbound
+            | Self::UringConnect
+            | Self::UringSendmsg
+            | Self::UringAccept => Needs { socket: true, ..none },
             Self::Capability | Self::CapabilityUserns => Needs { capability: true, ..none },
             Self::PtraceSeize | Self::VmWrite | Self::PidfdGetfd | Self::OpenProcMem => Needs { target: true, ..none },
             Self::EnterForeign | Self::UnshareUser | Self::ReopenStdin | Self::FtraceSwitch => none,

@@ -8,7 +8,7 @@ use palisade_system_tests::lower::{lower, workload};
 use serde_json::Value;
 
 /// The clauses of the meaning of policies that a case can show.
-const CLAUSES: [&str; 45] = [
+const CLAUSES: [&str; 46] = [
     "1.1",
     "1.2",
     "1.4",
@@ -46,6 +46,7 @@ const CLAUSES: [&str; 45] = [
     "5.5",
     "5.6",
     "5.network",
+    "5.endpoint",
     "5.self",
     "5.mount-integrity",
     "5.tree-integrity",

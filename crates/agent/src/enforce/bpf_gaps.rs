@@ -37,9 +37,14 @@ pub fn bpf_gaps(rules: &RuleSet) -> Vec<Gap> {
 /// What the back end does not carry out yet, whatever the policies say: name and what holds instead.
 const INHERENT: &[(&str, &str)] = &[
     (
-        "socket-operations",
-        "sockets are judged when they are created: those passed or inherited can be used, and connect, bind, listen and \
-         accept are not judged again",
+        "connected-sockets",
+        "a socket that was connected before the policy held, or is received connected, is used further: sending on it names \
+         no address",
+    ),
+    (
+        "endpoints",
+        "accept is judged by the local address and port, not by the peer's, which the kernel tells too late to refuse; paths \
+         that MPTCP adds by itself are not judged",
     ),
     ("open-descriptors", "what was opened before the policy held can be used further"),
     (

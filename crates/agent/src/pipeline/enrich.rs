@@ -225,6 +225,11 @@ fn operation(record: &abi::Event) -> Operation {
         abi::Operation::UnixBind => Operation::UnixBind,
         abi::Operation::Socket => Operation::SocketCreate,
         abi::Operation::Capability => Operation::Capability,
+        abi::Operation::Connect => Operation::SocketConnect,
+        abi::Operation::Send => Operation::SocketSend,
+        abi::Operation::Bind => Operation::SocketBind,
+        abi::Operation::Listen => Operation::SocketListen,
+        abi::Operation::Accept => Operation::SocketAccept,
         abi::Operation::Mount => Operation::Mount,
         abi::Operation::MountRearrange => Operation::MountRearrange,
         abi::Operation::Unmount => Operation::Unmount,
@@ -244,9 +249,10 @@ fn object(record: &abi::Event) -> Object {
             Object::Memfd(name.to_vec())
         }
         abi::ObjectKind::Unresolvable => Object::Unresolvable,
-        abi::ObjectKind::Socket => {
-            let abi::Event { family, socket_type: kind, protocol, .. } = *record;
-            Object::Socket(Socket { family, kind, protocol })
+        abi::ObjectKind::Socket | abi::ObjectKind::Endpoint4 | abi::ObjectKind::Endpoint6 => {
+            let abi::Event { family, socket_type: kind, protocol, endpoint, .. } = *record;
+            let socket = Socket { family, kind, protocol };
+            endpoint.map_or(Object::Socket(socket), |address| Object::Endpoint(socket, address))
         }
         abi::ObjectKind::Capability => Object::Capability(u8::try_from(record.family).unwrap_or(u8::MAX)),
     }

@@ -1,5 +1,7 @@
 //! `struct pal_event`: one record of the ring buffer.
 
+use std::net::{IpAddr, SocketAddr};
+
 use thiserror::Error;
 
 use super::{ABI_VERSION, ARGUMENTS_MAX, COMM, PATH_MAX};
@@ -51,6 +53,8 @@ pub struct Event {
     pub socket_type: u32,
     /// Sockets: the protocol.
     pub protocol: u32,
+    /// Endpoints: the address and port that the operation names.
+    pub endpoint: Option<SocketAddr>,
     /// The thread's name, without its zero bytes.
     pub comm: Vec<u8>,
     /// The path or memfd name; empty for sockets and capabilities.
@@ -88,6 +92,11 @@ pub enum Operation {
     UnixBind,
     Socket,
     Capability,
+    Connect,
+    Send,
+    Bind,
+    Listen,
+    Accept,
     Mount,
     MountRearrange,
     Unmount,
@@ -123,6 +132,10 @@ pub enum ObjectKind {
     Socket,
     /// A capability: `family` is its number.
     Capability,
+    /// A socket, with an IPv4 address and port.
+    Endpoint4,
+    /// A socket, with an IPv6 address and port.
+    Endpoint6,
 }
 
 /// Why bytes of the ring are no event.
@@ -160,7 +173,7 @@ struct Fields<'a> {
 
 impl Event {
     /// The size of the fixed part, in bytes.
-    pub const HEAD_BYTES: usize = 120;
+    pub const HEAD_BYTES: usize = 136;
 
     /// The size of the largest record, in bytes.
     pub const MAX_BYTES: usize = Self::HEAD_BYTES + 2 * PATH_MAX + ARGUMENTS_MAX;
@@ -236,7 +249,10 @@ impl Event {
         if flags & !Self::ARGUMENTS_CUT != 0 {
             return Err(DecodeError::Number { field: "flags", number: flags.into() });
         }
-        let _pad = fields.u32()?;
+        let port = fields.u16()?;
+        let _pad = fields.u16()?;
+        let address: [u8; 16] = fields.take()?;
+        let endpoint = object_kind.address(address).map(|address| SocketAddr::new(address, port));
         fields.need = Self::HEAD_BYTES + object_len + program_len + arguments_len;
         let object = fields.slice(object_len)?.to_vec();
         let program = fields.slice(program_len)?.to_vec();
@@ -265,6 +281,7 @@ impl Event {
             family,
             socket_type,
             protocol,
+            endpoint,
             comm,
             object,
             program,
@@ -278,7 +295,7 @@ impl Event {
 
 impl Operation {
     /// All of them, by number less one.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::Exec,
         Self::MapExec,
         Self::Open,
@@ -300,6 +317,11 @@ impl Operation {
         Self::UnixBind,
         Self::Socket,
         Self::Capability,
+        Self::Connect,
+        Self::Send,
+        Self::Bind,
+        Self::Listen,
+        Self::Accept,
         Self::Mount,
         Self::MountRearrange,
         Self::Unmount,
@@ -353,7 +375,7 @@ impl Operation {
             | Self::OpenDetached
             | Self::Bpf
             | Self::Touch => 1,
-            Self::Socket => 2,
+            Self::Socket | Self::Connect | Self::Send | Self::Bind | Self::Listen | Self::Accept => 2,
             Self::Capability => 3,
         }
     }
@@ -383,6 +405,11 @@ impl Operation {
             Self::UnixBind => "unix_bind",
             Self::Socket => "socket",
             Self::Capability => "capability",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
             Self::Mount => "mount",
             Self::MountRearrange => "mount_rearrange",
             Self::Unmount => "unmount",
@@ -420,12 +447,23 @@ impl Verdict {
 
 impl ObjectKind {
     /// All of them, by number.
-    pub const ALL: [Self; 5] = [Self::Path, Self::Memfd, Self::Unresolvable, Self::Socket, Self::Capability];
+    pub const ALL: [Self; 7] =
+        [Self::Path, Self::Memfd, Self::Unresolvable, Self::Socket, Self::Capability, Self::Endpoint4, Self::Endpoint6];
 
     /// Its number in abi.h.
     #[must_use]
     pub fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The address of an endpoint, from the 16 bytes of a record.
+    fn address(self, bytes: [u8; 16]) -> Option<IpAddr> {
+        let [a, b, c, d, ..] = bytes;
+        match self {
+            Self::Endpoint4 => Some([a, b, c, d].into()),
+            Self::Endpoint6 => Some(bytes.into()),
+            Self::Path | Self::Memfd | Self::Unresolvable | Self::Socket | Self::Capability => None,
+        }
     }
 
     fn from_number(number: u8) -> Result<Self, DecodeError> {
@@ -514,6 +552,8 @@ mod tests {
                 Self::Unresolvable => "PAL_OBJECT_UNRESOLVABLE",
                 Self::Socket => "PAL_OBJECT_SOCKET",
                 Self::Capability => "PAL_OBJECT_CAPABILITY",
+                Self::Endpoint4 => "PAL_OBJECT_ENDPOINT4",
+                Self::Endpoint6 => "PAL_OBJECT_ENDPOINT6",
             }
         }
     }
@@ -537,7 +577,8 @@ mod tests {
         r.extend([0, 0]); // arguments_len
         r.extend([0; 12]); // family type protocol
         r.extend(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        r.extend([0; 8]); // flags, padding
+        r.extend([0; 8]); // flags port padding
+        r.extend([0; 16]); // address
         assert_eq!(r.len(), Event::HEAD_BYTES);
         r.extend(b"/etc/shadow");
         r.extend(b"/bin/cat");
@@ -588,6 +629,22 @@ mod tests {
     }
 
     #[test]
+    fn a_denied_connect_names_its_end() {
+        let mut record = mk_record();
+        record[72..77].copy_from_slice(&[2, 22, 2, 1, 5]); // class operation verdict access object_kind
+        record[116..118].copy_from_slice(&443_u16.to_le_bytes());
+        record[120..124].copy_from_slice(&[10, 1, 2, 3]);
+        let event = Event::decode(&record).unwrap();
+        assert_eq!(event.operation, Operation::Connect);
+        assert_eq!(event.endpoint, Some("10.1.2.3:443".parse().unwrap()));
+        record[76] = 6;
+        let expected = "[a01:203::]:443".parse().unwrap();
+        assert_eq!(Event::decode(&record).unwrap().endpoint, Some(expected));
+        record[76] = 3;
+        assert_eq!(Event::decode(&record).unwrap().endpoint, None);
+    }
+
+    #[test]
     fn a_truncated_record_is_refused_at_every_length() {
         let record = mk_record();
         for length in 0..record.len() {
@@ -598,7 +655,7 @@ mod tests {
     #[test]
     fn numbers_that_stand_for_nothing_are_refused() {
         for (offset, value) in
-            [(0, 99), (72, 3), (73, 0), (73, 31), (74, 0), (74, 4), (75, 4), (76, 5), (79, 0x20), (83, 0x20), (112, 2)]
+            [(0, 99), (72, 3), (73, 0), (73, 36), (74, 0), (74, 4), (75, 4), (76, 7), (79, 0x20), (83, 0x20), (112, 2)]
         {
             let mut record = mk_record();
             record[offset] = value;
@@ -613,7 +670,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_record_never_panics(at in 0_usize..120, value: u8, cut in 0_usize..139) {
+        fn a_damaged_record_never_panics(at in 0_usize..136, value: u8, cut in 0_usize..155) {
             let mut record = mk_record();
             record[at] = value;
             record.truncate(cut);

@@ -8,7 +8,7 @@
 #ifndef PAL_ABI_H
 #define PAL_ABI_H
 
-#define PAL_ABI_VERSION 3
+#define PAL_ABI_VERSION 4
 
 /* ------------------------------------------------------------------ tables
  *
@@ -23,6 +23,7 @@
  *
  * Cells: t[cells + accept * ncols + column] = { lo: decision of operation 0, hi: decision of operation 1 }.
  *   process: operation 0 = exec, 1 = map_exec; file: 0 = read, 1 = write; network and capability: 0 only.
+ *   The capability class has no automaton: its rows are the numbers of the capabilities.
  * A cell holds the final decision as if no other automaton had matched anything. So: if at most one automaton of the
  * class ends in a non-empty accept set, its cell is the answer (all empty: row 0 of automaton 0). If several do, the
  * answer is composed from their vectors.
@@ -42,6 +43,11 @@
  * The base set is an automaton of its own (PAL_BASE_SET), walked only where a decision so far has the code of the
  * posture. Its cells are one word a row: t[cells + accept].lo = bit per operation that passes. Then the decision is
  * class.base; if that is PAL_COMPOSE, the composition (of whatever number of vectors) with the posture left out.
+ *
+ * Keys. An operation of the network class is a text as well, walked by automaton 0 of its class:
+ *   '/'  0x80|row of the socket  0x80|PAL_KEY_*  port  address
+ * Port and address are not there with PAL_KEY_NONE. A number of n bits is ceil(n / 7) bytes of 0x80 and seven bits each,
+ * the most significant first (the first byte has what is left over): a port is 3 bytes, an IPv4 address 5, IPv6 19.
  */
 
 #define PAL_SINK 0x80000000u
@@ -160,6 +166,14 @@ struct pal_header {
 #define PAL_BITS_X 22		/* 32 MiB */
 #define PAL_TABLE_SLOTS 1024	/* tables of one size class alive at once */
 
+/* Which end of a connection an operation names: in keys, and in the names of PAL_OBJECT_*. */
+#define PAL_KEY_NONE 0		/* none: a socket is made, an association dissolved, another family */
+#define PAL_KEY_REMOTE4 1	/* connect, sending */
+#define PAL_KEY_REMOTE6 2
+#define PAL_KEY_LOCAL4 3	/* bind, listen, accept */
+#define PAL_KEY_LOCAL6 4
+#define PAL_KEY_BITS 7
+
 /* Socket rows of the network class: inet types 0..7 (index = type * 8 + protocol word), then the others. */
 #define PAL_SOCK_TYPES 8	/* 0 other, 1 stream, 2 dgram, 3 raw, 4 rdm, 5 seqpacket, 6 dccp, 7 packet */
 #define PAL_PROTO_OTHER 0
@@ -275,22 +289,29 @@ struct pal_own {
 #define PAL_OP_UNIX_BIND 19
 #define PAL_OP_SOCKET 20
 #define PAL_OP_CAPABILITY 21
+#define PAL_OP_CONNECT 22
+#define PAL_OP_SEND 23
+#define PAL_OP_BIND 24
+#define PAL_OP_LISTEN 25
+#define PAL_OP_ACCEPT 26
 /* Of the built-in rules; of class file, an attach of class process. */
-#define PAL_OP_MOUNT 22
-#define PAL_OP_MOUNT_REARRANGE 23
-#define PAL_OP_UNMOUNT 24
-#define PAL_OP_PIVOT_ROOT 25
-#define PAL_OP_ENTER_NAMESPACE 26
-#define PAL_OP_OPEN_DETACHED 27
-#define PAL_OP_ATTACH 28
-#define PAL_OP_BPF 29		/* obtaining a BPF object of Palisade's */
-#define PAL_OP_TOUCH 30		/* a file of Palisade's, or kernel.ftrace_enabled */
+#define PAL_OP_MOUNT 27
+#define PAL_OP_MOUNT_REARRANGE 28
+#define PAL_OP_UNMOUNT 29
+#define PAL_OP_PIVOT_ROOT 30
+#define PAL_OP_ENTER_NAMESPACE 31
+#define PAL_OP_OPEN_DETACHED 32
+#define PAL_OP_ATTACH 33
+#define PAL_OP_BPF 34		/* obtaining a BPF object of Palisade's */
+#define PAL_OP_TOUCH 35		/* a file of Palisade's, or kernel.ftrace_enabled */
 
 #define PAL_OBJECT_PATH 0
 #define PAL_OBJECT_MEMFD 1
 #define PAL_OBJECT_UNRESOLVABLE 2
 #define PAL_OBJECT_SOCKET 3
 #define PAL_OBJECT_CAPABILITY 4
+#define PAL_OBJECT_ENDPOINT4 5	/* a socket, with address and port */
+#define PAL_OBJECT_ENDPOINT6 6
 
 #define PAL_PATH_MAX 4096
 #define PAL_COMM 16
@@ -332,7 +353,9 @@ struct pal_event {
 	__u32 protocol;
 	char comm[PAL_COMM];
 	__u32 flags;		/* PAL_EVENT_* */
-	__u32 pad;
+	__u16 port;		/* endpoints */
+	__u16 pad;
+	__u8 address[16];	/* endpoints: as on the wire; of IPv4 the first four bytes */
 };
 
 /* pal_counters: per CPU, only ever growing. */

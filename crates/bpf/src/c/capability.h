@@ -24,7 +24,7 @@ int BPF_PROG(pal_capable, const struct cred *cred, struct user_namespace *ns, in
 	if (refused != GO_ON)
 		return answer(refused, EPERM);
 	a.s->quiet = options & CAP_OPT_NOAUDIT;
-	refused = access_row(&a, capability, capability, 0, 0);
+	refused = access_row(&a, capability);
 	access_end(&a);
 	return answer(refused, EPERM);
 }

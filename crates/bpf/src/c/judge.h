@@ -117,6 +117,7 @@ static __always_inline int access_take(struct access *a, struct pal_task *task, 
 	s->device = 0;
 	s->told = 0;
 	s->names = 0;
+	s->end = PAL_KEY_NONE;
 	s->source = 0;
 	s->terminal = 0;
 	s->event.operation = operation;
@@ -227,6 +228,8 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 	if (s->event.operation == PAL_OP_EXEC && status == PATH_OK && handle_class(handle) & PAL_CLASS_INVOKED &&
 	    argv_names(index))
 		status = PATH_UNRESOLVABLE;
+	if (status == PATH_KEY)
+		key_put(s);
 	s->status = status;
 	return table_judge(handle, index);
 }
@@ -309,17 +312,23 @@ __noinline int judge_decided(u32 index, u64 decision)
 		count(PAL_COUNT_AUDIT);
 	}
 	if (s->class == PAL_CLASS_NETWORK)
-		e->object_kind = PAL_OBJECT_SOCKET;
+		e->object_kind = s->end == PAL_KEY_NONE ? PAL_OBJECT_SOCKET :
+				 s->end == PAL_KEY_REMOTE4 || s->end == PAL_KEY_LOCAL4 ? PAL_OBJECT_ENDPOINT4 :
+											 PAL_OBJECT_ENDPOINT6;
 	else if (s->class == PAL_CLASS_CAPABILITY)
 		e->object_kind = PAL_OBJECT_CAPABILITY;
 	else if (s->status == PATH_UNRESOLVABLE || s->status == PATH_DETACHED)
 		e->object_kind = PAL_OBJECT_UNRESOLVABLE;
 	else
 		e->object_kind = s->path[s->offset & (PAL_PATH_MAX - 1)] == '/' ? PAL_OBJECT_PATH : PAL_OBJECT_MEMFD;
-	if (s->status != PATH_NONE) {
+	if (s->status != PATH_NONE && s->status != PATH_KEY) {
 		e->family = 0;
 		e->type = 0;
 		e->protocol = 0;
+	}
+	if (s->end == PAL_KEY_NONE) {
+		e->port = 0;
+		__builtin_memset(e->address, 0, sizeof(e->address));
 	}
 	refused = e->error;
 	if (!s->quiet && (refused || strictness(decision) > s->told)) {
@@ -353,15 +362,26 @@ static __always_inline int access_path(struct access *a, struct dentry *dentry, 
 	return judge(a);
 }
 
-static __always_inline int access_row(struct access *a, u32 row, u32 family, u32 type, u32 protocol)
+static __always_inline int access_row(struct access *a, u32 row)
 {
 	struct pal_event *e = &a->s->event;
 
 	a->s->status = PATH_NONE;
 	a->s->row = row;
-	e->family = family;
-	e->type = type;
-	e->protocol = protocol;
+	e->family = row;
+	e->type = 0;
+	e->protocol = 0;
+	return judge(a);
+}
+
+/* Judges what stands in s->end and s->event: the socket and, where the operation names one, an end. */
+static __always_inline int access_key(struct access *a)
+{
+	struct pal_event *e = &a->s->event;
+
+	a->s->status = PATH_KEY;
+	a->s->row = socket_row(e->family, e->type, e->protocol);
+	key_put(a->s);
 	return judge(a);
 }
 

@@ -78,6 +78,12 @@ enum {
 	SOCK_DCCP = 6,
 	SOCK_PACKET = 10,
 	NETLINK_ROUTE = 0,
+	MSG_FASTOPEN = 0x20000000,
+	INADDR_LOOPBACK = 0x7f000001,
+	SCTP_SOCKOPT_BINDX_ADD = 100,
+	SCTP_SOCKOPT_CONNECTX_OLD = 107,
+	SCTP_SOCKOPT_CONNECTX = 110,
+	SCTP_SOCKOPT_CONNECTX3 = 111,
 
 	PROC_SUPER_MAGIC = 0x9fa0,
 	OVERLAYFS_SUPER_MAGIC = 0x794c7630,
@@ -341,11 +347,44 @@ struct iattr {
 	unsigned int ia_valid;
 };
 
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_rcv_saddr;
+	__u16 skc_num;			/* the local port, in the host's order */
+	unsigned short skc_family;
+	unsigned char skc_ipv6only : 1;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	u8 sk_kern_sock : 1;
+	u16 sk_protocol;
+};
+
+struct inet_sock {
+	struct sock sk;
+	__be32 inet_saddr;
+};
+
 struct socket {
+	short type;
 	struct sock *sk;
 };
 
-struct sock;
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+	unsigned int msg_flags;
+};
+
+struct sockaddr;
 
 struct unix_sock {
 	struct path path;

@@ -51,7 +51,8 @@ static __always_inline int task_store(u32 tid, const struct pal_task *task, bool
 		return -1;
 	__sync_fetch_and_or(word, 1ull << (tid & 63));
 	for (int try = 0; try < 8; try++) {
-		long error = bpf_map_update_elem(&pal_tasks, &tid, task, BPF_NOEXIST);
+		/* Not long, as the helper is declared: before 6.4 only the lower half is the error. */
+		int error = bpf_map_update_elem(&pal_tasks, &tid, task, BPF_NOEXIST);
 
 		if (!error) {
 			__sync_fetch_and_add(&counts->labelled, 1);

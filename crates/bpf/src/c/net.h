@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sockets: creating one, by protocol and type; and pathname AF_UNIX sockets, which are files.
+ * Sockets: making one, and every operation that names an end of a connection, judged by protocol and type, address and
+ * port. Operations on connected sockets name none: the connection was judged. Sockets of the kernel's own are nobody's
+ * act. AF_UNIX is in unix.h.
  */
 #ifndef PAL_NET_H
 #define PAL_NET_H
@@ -10,99 +12,261 @@ int BPF_PROG(pal_socket_create, int family, int type, int protocol, int kern)
 {
 	struct access a;
 	int refused;
-	u32 row;
 
-	if (kern)
-		return 0;
-	row = socket_row(family, type, protocol);
-	if (row == PAL_SOCK_EXEMPT)
+	if (kern || socket_row(family, type, protocol) == PAL_SOCK_EXEMPT)
 		return 0;
 	refused = access_begin(&a, PAL_CLASS_NETWORK, PAL_OP_SOCKET, 1);
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
-	refused = access_row(&a, row, family, type, protocol);
+	a.s->event.family = family;
+	a.s->event.type = type;
+	a.s->event.protocol = protocol;
+	refused = access_key(&a);
 	access_end(&a);
 	return answer(refused, EACCES);
+}
+
+/* === ends === */
+
+/* The parts of struct sockaddr_in and sockaddr_in6 that name an end. */
+struct sockaddr_any {
+	u16 family;
+	__be16 port;
+	__be32 v4;
+	__be32 v6[4];
+};
+
+#define SOCKADDR_IN 16
+#define SOCKADDR_IN6 24		/* without the scope, as the kernel takes it too */
+
+_Static_assert(sizeof(struct sockaddr_any) == SOCKADDR_IN6, "the address of IPv6 ends it");
+
+static __always_inline void end_set(struct pal_scratch *s, u32 kind, __be16 port)
+{
+	s->end = kind;
+	s->event.port = __builtin_bswap16(port);
+}
+
+static __always_inline void end_set4(struct pal_scratch *s, u32 kind, __be16 port, __be32 address)
+{
+	u32 *to = (u32 *)s->event.address;
+
+	to[0] = address;
+	to[1] = to[2] = to[3] = 0;
+	end_set(s, kind, port);
+}
+
+/* An IPv4-mapped address is its IPv4 address. `kind` is that of IPv4; that of IPv6 is the next. */
+static __always_inline void end_set6(struct pal_scratch *s, u32 kind, __be16 port, const __be32 *address)
+{
+	u32 *to = (u32 *)s->event.address;
+
+	if (!address[0] && !address[1] && address[2] == __builtin_bswap32(0xffff)) {
+		end_set4(s, kind, port, address[3]);
+		return;
+	}
+	to[0] = address[0];
+	to[1] = address[1];
+	to[2] = address[2];
+	to[3] = address[3];
+	end_set(s, kind + 1, port);
+}
+
+/* Where the kernel goes that is sent to the unspecified address: the address that the socket is bound to, or loopback. */
+static __always_inline void end_of_nowhere(struct pal_scratch *s, struct sock *sk)
+{
+	u32 *address = (u32 *)s->event.address;
+
+	if (s->end == PAL_KEY_REMOTE4 && !address[0]) {
+		__be32 own = 0;
+
+		if (s->event.family != AF_SMC)
+			bpf_core_read(&own, sizeof(own), &((struct inet_sock *)sk)->inet_saddr);
+		address[0] = own ? own : __builtin_bswap32(INADDR_LOOPBACK);
+	}
+	if (s->end != PAL_KEY_REMOTE6 || address[0] || address[1] || address[2] || address[3])
+		return;
+	if (sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2] == __builtin_bswap32(0xffff)) {
+		address[0] = __builtin_bswap32(INADDR_LOOPBACK);
+		s->end = PAL_KEY_REMOTE4;
+	} else {
+		address[3] = __builtin_bswap32(1);
+	}
 }
 
 /*
- * A pathname socket is looked up by kern_path(), in the caller's own tree, and the hooks that follow are only given
- * the other socket, which knows its path in the tree of the process that bound it: a container that connects to a
- * socket on a volume has another path for it. So the result of the look-up is noted, and believed if it is the file
- * that the other socket is bound to. Else (a tracing program is skipped while another task is preempted inside it) the
- * binder's path is taken, if that lies in the caller's tree.
+ * The end that an address names. One that is too short, or of another family, names none: the kernel will refuse it.
+ * `unspecified` is the family that AF_UNSPEC stands for.
  */
-SEC("fexit/kern_path")
-int BPF_PROG(pal_kern_path, const char *name, unsigned int flags, struct path *path, int error)
+static __always_inline void end_of_address(struct pal_scratch *s, u32 kind, u64 address, u32 length, u32 unspecified)
 {
-	struct pal_task *task;
+	struct sockaddr_any any = {};
+	u32 family;
 
-	if (error || task_current(&task) <= 0)
-		return 0;
-	task->socket_dentry = (u64)path->dentry;
-	task->socket_mount = (u64)path->mnt;
-	return 0;
+	if (length < SOCKADDR_IN || bpf_probe_read_kernel(&any, SOCKADDR_IN, (void *)address))
+		return;
+	family = any.family ? any.family : unspecified;
+	if (family == AF_INET) {
+		end_set4(s, kind, any.port, any.v4);
+	} else if (family == AF_INET6 && length >= SOCKADDR_IN6) {
+		if (!bpf_probe_read_kernel(&any, SOCKADDR_IN6, (void *)address))
+			end_set6(s, kind, any.port, any.v6);
+	}
 }
 
-static __always_inline int unix_reach(struct unix_sock *other, u32 operation)
+/* The local end of a socket: unspecified address and port 0 where it has none yet. */
+static __always_inline void end_of_socket(struct pal_scratch *s, struct sock *sk)
 {
-	u64 dentry = 0, mount = 0, bound = 0, looked_up = 0, noted;
-	struct pal_task *task;
-	struct access a;
-	int refused;
+	__be16 port = __builtin_bswap16(sk->__sk_common.skc_num);
+	u32 family = sk->__sk_common.skc_family;
+	__be32 address[4];
 
-	/* Not bound to a path: abstract, unnamed, or a socketpair. */
-	if (bpf_core_read(&dentry, sizeof(dentry), &other->path.dentry) || !dentry)
-		return 0;
-	refused = task_current(&task);
-	if (refused <= 0)
-		return answer(refused, EACCES);
-	bpf_core_read(&mount, sizeof(mount), &other->path.mnt);
-	if (is_own_by_reads(dentry))
-		return answer(self_touched(task, dentry, mount, PAL_CLASS_FILE, PAL_OP_TOUCH), EACCES);
-	if (!closed(CLOSER_UNIX))
-		return 0;
-	refused = access_enter(&a, task, PAL_CLASS_FILE, operation, FILE_WRITE);
+	if (family == AF_INET6) {
+		address[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
+		address[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
+		address[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
+		address[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+		end_set6(s, PAL_KEY_LOCAL4, port, address);
+	} else if (family == AF_INET) {
+		end_set4(s, PAL_KEY_LOCAL4, port, sk->__sk_common.skc_rcv_saddr);
+	}
+}
+
+/* Whether the operation stands on a socket that rules can reach, and of a task that has any: access_begin()'s answer. */
+static __always_inline int socket_begin(struct access *a, struct socket *socket, struct sock *sk, u32 operation)
+{
+	u32 family, type, protocol;
+	int go_on;
+
+	/* Never so here; from 6.8 on the verifier wants to see it. */
+	if (!sk)
+		return PASS;
+	family = sk->__sk_common.skc_family;
+	if (family == AF_UNIX)
+		return PASS;
+	type = (u16)socket->type;
+	protocol = sk->sk_protocol;
+	if (socket_row(family, type, protocol) == PAL_SOCK_EXEMPT || BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return PASS;
+	go_on = access_begin(a, PAL_CLASS_NETWORK, operation, 1);
+	if (go_on != GO_ON)
+		return go_on;
+	a->s->event.family = family;
+	a->s->event.type = type;
+	a->s->event.protocol = protocol;
+	return GO_ON;
+}
+
+/*
+ * Judges a local end. Bound to `::`, a socket that is not of IPv6 alone is bound to 0.0.0.0 as well: the stricter of both.
+ */
+static __always_inline int access_local(struct access *a, struct sock *sk)
+{
+	u32 *address = (u32 *)a->s->event.address;
+	int refused = access_key(a);
+
+	if (refused || a->s->end != PAL_KEY_LOCAL6 || address[0] || address[1] || address[2] || address[3] ||
+	    BPF_CORE_READ_BITFIELD(sk, __sk_common.skc_ipv6only))
+		return refused;
+	a->s->end = PAL_KEY_LOCAL4;
+	return access_key(a);
+}
+
+/* === operations === */
+
+SEC("lsm/socket_connect")
+int BPF_PROG(pal_socket_connect, struct socket *socket, struct sockaddr *address, int length)
+{
+	struct sock *sk = socket->sk;
+	struct access a;
+	int refused = socket_begin(&a, socket, sk, PAL_OP_CONNECT);
+
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
-	bpf_core_read(&bound, sizeof(bound), &((struct dentry *)dentry)->d_inode);
-	/* A variable of its own: a macro of bpf_core_read() relocates every access in its argument, ours too. */
-	noted = a.task->socket_dentry;
-	if (noted)
-		bpf_core_read(&looked_up, sizeof(looked_up), &((struct dentry *)noted)->d_inode);
-	if (bound && bound == looked_up) {
-		a.s->start_dentry = noted;
-		a.s->start_mount = a.task->socket_mount;
-	} else {
-		a.s->start_dentry = dentry;
-		a.s->start_mount = mount;
-	}
-	a.s->status = path_again(a.index);
-	refused = a.s->status == PATH_INTERNAL ? 0 : judge(&a);
+	/* AF_UNSPEC dissolves an association: no end is named. */
+	if (a.s->event.family != AF_NETLINK && a.s->event.family != AF_PACKET)
+		end_of_address(a.s, PAL_KEY_REMOTE4, (u64)address, length, 0);
+	end_of_nowhere(a.s, sk);
+	refused = access_key(&a);
 	access_end(&a);
 	return answer(refused, EACCES);
 }
 
-SEC("lsm/unix_stream_connect")
-int BPF_PROG(pal_unix_connect, struct sock *sock, struct sock *other)
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(pal_socket_sendmsg, struct socket *socket, struct msghdr *message, int size)
 {
-	return unix_reach((struct unix_sock *)other, PAL_OP_UNIX_CONNECT);
+	void *name = message->msg_name;
+	struct sock *sk = socket->sk;
+	u32 family, protocol;
+	struct access a;
+	int refused;
+
+	if (!name || !sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	protocol = sk->sk_protocol;
+	/* TCP, also below MPTCP and SMC, does not look at the address but to open a connection by it. */
+	if (socket->type == SOCK_STREAM && !(message->msg_flags & MSG_FASTOPEN) &&
+	    (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP || family == AF_SMC))
+		return 0;
+	refused = socket_begin(&a, socket, sk, PAL_OP_SEND);
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	if (family == AF_INET || family == AF_INET6 || family == AF_SMC)
+		end_of_address(a.s, PAL_KEY_REMOTE4, (u64)name, message->msg_namelen, family);
+	end_of_nowhere(a.s, sk);
+	refused = access_key(&a);
+	access_end(&a);
+	return answer(refused, EACCES);
 }
 
-SEC("lsm/unix_may_send")
-int BPF_PROG(pal_unix_send, struct socket *sock, struct socket *other)
+SEC("lsm/socket_bind")
+int BPF_PROG(pal_socket_bind, struct socket *socket, struct sockaddr *address, int length)
 {
-	struct sock *from = sock->sk, *to = other->sk;
-	u64 peer = 0;
+	struct sock *sk = socket->sk;
+	struct access a;
+	int refused = socket_begin(&a, socket, sk, PAL_OP_BIND);
 
-	/* Never so here; from 6.8 on the verifier wants to see it. */
-	if (!from || !to)
-		return 0;
-	/* Every message to a connected peer comes through here; the connection itself was judged. */
-	bpf_core_read(&peer, sizeof(peer), &((struct unix_sock *)from)->peer);
-	if (peer == (u64)to)
-		return 0;
-	return unix_reach((struct unix_sock *)to, PAL_OP_UNIX_SEND);
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	/* inet_bind() takes AF_UNSPEC for AF_INET. */
+	if (a.s->event.family == AF_INET || a.s->event.family == AF_INET6 || a.s->event.family == AF_SMC)
+		end_of_address(a.s, PAL_KEY_LOCAL4, (u64)address, length, AF_INET);
+	refused = access_local(&a, sk);
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+SEC("lsm/socket_listen")
+int BPF_PROG(pal_socket_listen, struct socket *socket, int backlog)
+{
+	struct sock *sk = socket->sk;
+	struct access a;
+	int refused = socket_begin(&a, socket, sk, PAL_OP_LISTEN);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	/* Not bound yet: the kernel will choose a port, on every address. */
+	end_of_socket(a.s, sk);
+	refused = access_local(&a, sk);
+	access_end(&a);
+	return answer(refused, EACCES);
+}
+
+SEC("lsm/socket_accept")
+int BPF_PROG(pal_socket_accept, struct socket *socket, struct socket *fresh)
+{
+	struct sock *sk = socket->sk;
+	struct access a;
+	int refused = socket_begin(&a, socket, sk, PAL_OP_ACCEPT);
+
+	if (refused != GO_ON)
+		return answer(refused, EACCES);
+	/* The peer is not known yet, and there is no later hook that could refuse it. */
+	end_of_socket(a.s, sk);
+	refused = access_local(&a, sk);
+	access_end(&a);
+	return answer(refused, EACCES);
 }
 
 #endif

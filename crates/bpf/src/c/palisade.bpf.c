@@ -8,10 +8,10 @@
  *   path.h        object -> path; argv.h: the strings of an exec
  *   table.h       path -> decision; table_size.h: the part that exists once per table size
  *   label.h       task -> workload; fork.h: labels through the life of tasks
- *   socket.h      socket -> row of its class
+ *   socket.h      socket -> row of its class; key.h: network operation -> text
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
- *   exec.h file.h attr.h net.h capability.h: the hooks; those of the built-in rules: self.h mount.h attach.h
+ *   exec.h file.h attr.h net.h unix.h capability.h: the hooks; those of the built-in rules: self.h mount.h attach.h
  *
  * clang -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -c palisade.bpf.c
  */
@@ -27,6 +27,7 @@
 #include "argv.h"
 #include "table.h"
 #include "socket.h"
+#include "key.h"
 #include "label.h"
 #include "event.h"
 #include "judge.h"
@@ -39,6 +40,7 @@
 #include "exec.h"
 #include "file.h"
 #include "net.h"
+#include "unix.h"
 #include "capability.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -36,8 +36,17 @@ enum status {
 	PATH_INTERNAL = 1,	/* no file: pipe, socket, anonymous inode, memfd */
 	PATH_UNRESOLVABLE = 2,
 	PATH_MORE = 3,		/* the walk goes on */
+	PATH_NONE = 4,		/* the class has no automata; `row` says which row is asked for */
 	PATH_DETACHED = 5,	/* in a mount that is attached nowhere */
-	PATH_NONE = 4,		/* the class has no paths; `row` says which row is asked for */
+	PATH_KEY = 6,		/* no path but the key of a network operation (key.h) */
+};
+
+/* One evaluation of the composition rule (abi.h): with, or without, the policies in audited mode. */
+struct evaluation {
+	u32 upper;	/* winners of the tiers: keys, 0 none */
+	u32 lower;
+	u32 audit;	/* best-ranked Audit */
+	u32 missing;	/* not 0: a policy with an allow-list has no voice */
 };
 
 struct pal_scratch {
@@ -64,6 +73,7 @@ struct pal_scratch {
 	u32 owner;
 	u32 status;		/* enum status */
 	u32 row;
+	u32 end;		/* PAL_KEY_*: whether event.address and event.port are part of the question */
 	u32 quiet;		/* judged, not reported */
 	u32 device;		/* an open of a block device */
 	u32 told;		/* strictness of what was reported of this access by an earlier hook, 0: nothing */
@@ -81,6 +91,11 @@ struct pal_scratch {
 	u64 super;
 	u32 candidates;
 	u64 candidate[8];
+
+	/* A composition (table_size.h), not on the stack, which all functions of a call share: 512 bytes. */
+	struct evaluation plain;
+	struct evaluation with;
+	u32 from;		/* word of slot 0, from the start of a vector */
 
 	/* Vectors of the automata that accept something. */
 	u32 found;

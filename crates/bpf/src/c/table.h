@@ -101,14 +101,6 @@ static __always_inline u32 strictness(u32 decision)
 	return verdict == PAL_BLOCK ? STRICTEST : verdict == PAL_WOULD_BLOCK ? 2 : verdict;
 }
 
-/* One evaluation of the composition rule (abi.h): with, or without, the policies in audited mode. */
-struct evaluation {
-	u32 upper;	/* winners of the tiers: keys, 0 none */
-	u32 lower;
-	u32 audit;	/* best-ranked Audit */
-	u32 missing;	/* not 0: a policy with an allow-list has no voice */
-};
-
 static __always_inline void evaluate(struct evaluation *e, const struct pal_class *c, u32 slot, u32 left_out, u32 best,
 				     u32 look)
 {

@@ -116,16 +116,12 @@ static __always_inline u64 SIZED(walk_all)(u32 slot, u32 id, u32 index, u32 offs
 
 struct SIZED(composition) {
 	const struct SIZED(table) *table;
-	const struct pal_scratch *s;
-	const struct pal_class *c;
-	u32 from;	/* word of slot 0, from the start of a vector */
-	struct evaluation plain;
-	struct evaluation with;
+	struct pal_scratch *s;
 };
 
 static long SIZED(compose_slot)(u32 i, struct SIZED(composition) *x)
 {
-	const struct pal_class *c = x->c;
+	const struct pal_class *c = &x->table->header.class[x->s->class & (PAL_CLASSES - 1)];
 	u32 best = 0, look = 0;
 
 	if (i >= c->slots)
@@ -135,12 +131,12 @@ static long SIZED(compose_slot)(u32 i, struct SIZED(composition) *x)
 
 		if (k >= x->s->found)
 			break;
-		keys = SIZED(word)(x->table, x->s->vectors[k] + x->from + i);
+		keys = SIZED(word)(x->table, x->s->vectors[k] + x->s->from + i);
 		best = greater(best, keys);
 		look = greater(look, keys >> 32);
 	}
-	evaluate(&x->plain, c, i, c->audited, best, look);
-	evaluate(&x->with, c, i, 0, best, look);
+	evaluate(&x->s->plain, c, i, c->audited, best, look);
+	evaluate(&x->s->with, c, i, 0, best, look);
 	return 0;
 }
 
@@ -180,15 +176,18 @@ __noinline u64 SIZED(compose)(u32 slot, u32 id, u32 index, u32 operation)
 	const struct SIZED(table) *table = SIZED(table_at)(slot);
 	struct pal_scratch *s = scratch_at(index);
 	struct SIZED(composition) x = { .table = table, .s = s };
-	const struct evaluation *plain = &x.plain, *with = &x.with;
+	const struct evaluation *plain, *with;
 	const struct pal_class *c;
 	u32 posture, blocks, device = 0;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
 	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
-	x.c = c;
-	x.from = ((operation & 1) * 2 + s->owner) * c->slots;
+	plain = &s->plain;
+	with = &s->with;
+	s->plain = (struct evaluation){};
+	s->with = (struct evaluation){};
+	s->from = ((operation & 1) * 2 + s->owner) * c->slots;
 	bpf_loop(PAL_SLOTS_MAX, SIZED(compose_slot), &x, 0);
 
 	/* Keys of winners that block, 0 if they do not. */

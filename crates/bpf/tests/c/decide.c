@@ -12,6 +12,7 @@
  *   the object, 5 the object is a directory that moves, 6 another change of mounts, 7 an attach; with 128: of a block device),
  *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, u8 number of names,
  *   that many texts,
+ *   (socket: owner is PAL_KEY_*, object the address, the length of the first name is the port)
  *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
  * text: u16 length, bytes. program: u8 known, text.
  */
@@ -71,6 +72,7 @@ static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 #include "scratch.h"
 #include "table.h"
 #include "socket.h"
+#include "key.h"
 
 static struct pal_scratch slot;
 static struct pal_label label;
@@ -186,10 +188,17 @@ static int ask(unsigned long number)
 	slot.terminal = terminal;
 	slot.owner = owner;
 	slot.names = names;
-	slot.status = kind == 0 || kind == 4 || kind == 5 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : PATH_NONE;
+	slot.status = kind == 0 || kind == 4 || kind == 5 ? PATH_OK : kind == 1 ? PATH_UNRESOLVABLE : kind == 2 ? PATH_KEY : PATH_NONE;
 	put_path(object, length);
 	slot.row = kind == 2 ? socket_row(a, b, c) : a;
 	slot.device = device;
+	slot.end = kind == 2 ? owner : PAL_KEY_NONE;
+	if (kind == 2) {
+		slot.owner = 0;
+		slot.event.port = port;
+		memcpy(slot.event.address, object, length < 16 ? length : 16);
+		key_put(&slot);
+	}
 	if (kind == 4)
 		decision = table_over_place(handle, 0);
 	else if (kind == 5)

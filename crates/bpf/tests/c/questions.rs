@@ -84,7 +84,7 @@ impl Questions {
             Operation::File { mode, object, owner, .. } => {
                 (CLASS_FILE, u8::from(*mode == FileMode::Write), *owner, Row::Path(object))
             }
-            Operation::Socket { socket } => {
+            Operation::Socket { socket, end: _ } => {
                 let [family, kind, protocol] = [socket.family, socket.kind, socket.protocol].map(i32::cast_unsigned);
                 (CLASS_NETWORK, 0, None, Row::Socket(family, kind, protocol))
             }

@@ -64,6 +64,20 @@ fn records() -> Vec<Record> {
             ..nameless(mk_event())
         },
         Event {
+            operation: Operation::SocketConnect,
+            object: Object::Endpoint(Socket { family: 2, kind: 1, protocol: 6 }, "10.1.2.3:5432".parse().unwrap()),
+            verdict: Verdict::Block(Errno::ACCES),
+            decider: rule(RuleList::NetworkEndpoints, |_| {}),
+            ..nameless(mk_event())
+        },
+        Event {
+            operation: Operation::SocketBind,
+            object: Object::Endpoint(Socket { family: 10, kind: 2, protocol: 17 }, "[::1]:53".parse().unwrap()),
+            verdict: Verdict::Block(Errno::ACCES),
+            decider: Decider::DefaultPosture,
+            ..nameless(mk_event())
+        },
+        Event {
             operation: Operation::Capability,
             object: Object::Capability(13),
             verdict: Verdict::Block(Errno::PERM),

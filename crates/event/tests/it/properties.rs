@@ -51,6 +51,9 @@ fn object() -> impl Strategy<Value = Object> {
         bytes().prop_map(Object::Memfd),
         Just(Object::Unresolvable),
         any::<(u32, u32, u32)>().prop_map(|(family, kind, protocol)| Object::Socket(Socket { family, kind, protocol })),
+        any::<(u32, std::net::IpAddr, u16)>().prop_map(|(family, address, port)| {
+            Object::Endpoint(Socket { family, kind: 1, protocol: 6 }, (address, port).into())
+        }),
         any::<u8>().prop_map(Object::Capability),
     ]
 }

@@ -5,6 +5,7 @@ use palisade_ruleset::{
     Access, Actor, By, Decision, Explanation, FileMode, Object, Operation, Program, RuleSet, Verdict, explain,
 };
 
+use super::end::NamedEnd;
 use super::socket::NamedSocket;
 use crate::text;
 use crate::tree::World;
@@ -41,6 +42,10 @@ pub(crate) enum What {
     Write(Named),
     /// Opening a socket, or using one.
     Socket(NamedSocket),
+    /// Connecting or sending to an address.
+    Connect(NamedEnd),
+    /// Binding to an address, listening and accepting there.
+    Bind(NamedEnd),
     /// Using a capability.
     Capability(Capability),
 }
@@ -145,7 +150,13 @@ impl Question {
             What::MapExec(named) => Operation::MapExec { object: named.object(world), owner: self.owner_of(named.path(), world) },
             What::Read(named) => file(FileMode::Read, named),
             What::Write(named) => file(FileMode::Write, named),
-            What::Socket(socket) => Operation::Socket { socket: socket.socket },
+            What::Socket(socket) => Operation::Socket { socket: socket.socket, end: None },
+            What::Connect(end) => end.connected(),
+            What::Bind(end) => {
+                let title = |address| What::Bind(NamedEnd { address, ..end.clone() }).title(world);
+                let access = |(address, operation)| (title(address), Access { actor: actor.clone(), operation });
+                return end.bound().into_iter().map(access).collect();
+            }
             What::Capability(capability) => Operation::Capability { number: capability.number() },
         };
         vec![(self.what.title(world), Access { actor, operation })]
@@ -201,6 +212,8 @@ impl What {
             Self::Read(named) => ("read", named),
             Self::Write(named) => ("write", named),
             Self::Socket(socket) => return format!("socket {}", text::name(socket.name.as_bytes())),
+            Self::Connect(end) => return format!("connect {}", text::name(end.to_string().as_bytes())),
+            Self::Bind(end) => return format!("bind {}", text::name(end.to_string().as_bytes())),
             Self::Capability(capability) => return format!("capability {}", capability.name()),
         };
         let given = named.shown();

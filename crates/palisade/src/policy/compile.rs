@@ -142,7 +142,8 @@ impl Built {
         let head = format!("{}, {}", self.scope_word(), text::count(rules.rules().len(), "rule", "rules"));
         match result {
             Ok(compiled) => {
-                let Stats { process: _, file: _, source_classes, source_states, bytes, sources_overflow } = compiled.stats();
+                let Stats { process: _, file: _, network: _, source_classes, source_states, bytes, sources_overflow } =
+                    compiled.stats();
                 let mut out = format!("{}: {head}: {bytes} bytes in {:.1} ms\n", text::green("compiled"), milliseconds(*time));
                 if *sources_overflow {
                     let note = text::yellow("note");
@@ -177,6 +178,7 @@ impl Built {
         let ids: &[RuleId] = match error {
             CompileError::GlobsExplode { rules, .. }
             | CompileError::LiteralsExplode { rules }
+            | CompileError::EndpointsExplode { rules }
             | CompileError::SourcesExplode { rules } => rules,
             CompileError::BaseSetExplodes { .. }
             | CompileError::TooManySources { .. }
@@ -200,9 +202,9 @@ impl Built {
 }
 
 fn automata(stats: &Stats) -> Vec<AutomatonJson> {
-    let Stats { process, file, source_classes: _, source_states: _, bytes: _, sources_overflow: _ } = stats;
+    let Stats { process, file, network, source_classes: _, source_states: _, bytes: _, sources_overflow: _ } = stats;
     let mut found = Vec::new();
-    for (class, ClassStats { columns, automata }) in [("process", process), ("file", file)] {
+    for (class, ClassStats { columns, automata }) in [("process", process), ("file", file), ("network", network)] {
         for AutomatonStats { place, patterns, states, words, sets } in automata {
             const WORD_BYTES: usize = 8;
             found.push(AutomatonJson {

@@ -10,6 +10,7 @@
 mod access;
 mod check;
 mod compile;
+mod end;
 mod explain;
 pub(crate) mod input;
 mod report;

@@ -14,8 +14,8 @@ use super::{AutomatonStats, ClassStats, CompileError, count, groups};
 use crate::automaton::{Dfa, MixBuild, PatternIndex, pack};
 use crate::decide::{can_deny_file, names_a_place, opens_device};
 use crate::decision::{By, Decision, RuleId, Verdict};
+use crate::endpoint;
 use crate::judge::{Candidate, Conditions, Rank, Says, candidate, tier_winners};
-use crate::network;
 use crate::pattern::Pattern;
 use crate::resolve::{Name, ObjectRank};
 use crate::rules::{Rule, RuleBody, RuleSet, Tier};
@@ -92,17 +92,7 @@ impl<'a> ClassWriter<'a> {
         let mut header = self.common_header();
         let stats = match self.class {
             Class::Process | Class::File => self.write_paths(&mut header)?,
-            Class::Network => {
-                let mut cells = vec![Vec::new(); network::SOCKET_ROWS];
-                for (row, socket) in network::representatives() {
-                    let met = |body: &RuleBody| match body {
-                        RuleBody::Network(rule) => network::meets(rule.protocol, socket),
-                        RuleBody::Process(_) | RuleBody::File(_) | RuleBody::Capability(_) => None,
-                    };
-                    cells[row] = self.met_rules(met);
-                }
-                self.write_rows(&mut header, &cells)
-            }
+            Class::Network => self.write_keys(&mut header)?,
             Class::Capability => {
                 let rows = (0..super::layout::CAPABILITY_ROWS).map(|row| {
                     self.met_rules(|body| match body {
@@ -175,6 +165,26 @@ impl<'a> ClassWriter<'a> {
         }
         header.automata[0] = AutomatonHeader { start: 0, cells, vectors: 0, rows: count(rows.len()) };
         ClassStats::default()
+    }
+
+    // --- the network, whose operations are texts as well
+
+    fn write_keys(&mut self, header: &mut ClassHeader) -> Result<ClassStats, CompileError> {
+        let mut patterns = groups::Indexed::new();
+        for rule in self.rules.of_class(self.class) {
+            let RuleBody::Network(body) = &rule.body else { continue };
+            for (pattern, rank) in endpoint::patterns(body) {
+                patterns.push((pattern, self.names.len().try_into().unwrap_or(PatternIndex::MAX)));
+                self.names.push(Meaning { id: rule.id, rank, audited: rule.audited, live: false, place: false, device: false });
+            }
+        }
+        let names = &self.names;
+        let dfa = groups::keys(&patterns, &|index| names.get(index as usize).map(|meaning| meaning.id))?;
+        let mut stats = ClassStats::default();
+        let start = self.write_automaton(0, patterns.len(), &dfa, &[], &mut stats)?;
+        let cells = self.write_cells(&dfa);
+        header.automata[0] = AutomatonHeader { start, cells, vectors: 0, rows: count(dfa.accept_sets.len()) };
+        Ok(stats)
     }
 
     // --- path classes

@@ -24,6 +24,11 @@ pub(super) fn literal(patterns: &Indexed, blame: &dyn Fn(PatternIndex) -> Option
     Dfa::new(patterns, LITERAL_LIMITS).map_err(|_| CompileError::LiteralsExplode { rules: blamed(patterns, blame) })
 }
 
+/// The automaton over the keys of network operations.
+pub(super) fn keys(patterns: &Indexed, blame: &dyn Fn(PatternIndex) -> Option<RuleId>) -> Result<Dfa, CompileError> {
+    Dfa::new(patterns, LITERAL_LIMITS).map_err(|_| CompileError::EndpointsExplode { rules: blamed(patterns, blame) })
+}
+
 /// The automata of the others, at most [`GLOB_GROUPS`].
 pub(super) fn globs(mut patterns: Indexed, blame: &dyn Fn(PatternIndex) -> Option<RuleId>) -> Result<Vec<Dfa>, CompileError> {
     patterns.sort_by(|a, b| (a.0.is_floating(), &a.0, a.1).cmp(&(b.0.is_floating(), &b.0, b.1)));

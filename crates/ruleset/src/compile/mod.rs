@@ -51,6 +51,8 @@ pub struct Stats {
     pub process: ClassStats,
     /// Of the file class.
     pub file: ClassStats,
+    /// Of the network class.
+    pub network: ClassStats,
     /// Source classes, folded ones included.
     pub source_classes: usize,
     /// Chains of scripts that are told apart no more: they count as an unknown source, which meets every sourced Block
@@ -111,6 +113,12 @@ pub enum CompileError {
     BaseSetExplodes {
         /// States at most.
         states: usize,
+    },
+    /// Endpoint rules whose ports and addresses multiply each other's states.
+    #[error("the addresses and ports of {} network rules need more states than a table holds", rules.len())]
+    EndpointsExplode {
+        /// The rules.
+        rules: Vec<RuleId>,
     },
     /// `fromSource` globs that multiply each other's states.
     #[error("the fromSource entries of {} rules need too many states", rules.len())]
@@ -183,7 +191,8 @@ pub fn compile(rules: &RuleSet, stamp: Stamp) -> Result<Compiled, CompileError> 
         match class {
             Class::Process => stats.process = class_stats,
             Class::File => stats.file = class_stats,
-            Class::Network | Class::Capability => {}
+            Class::Network => stats.network = class_stats,
+            Class::Capability => {}
         }
     }
     header.mounts = decision_word(rules.mounts(|_| true));

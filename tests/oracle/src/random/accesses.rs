@@ -33,7 +33,10 @@ fn operation(rng: &mut Rng, scene: &Scene) -> Operation {
             let known = if path == b"/" { b"/a".to_vec() } else { path };
             Operation::MoveDirectory { object: if rng.chance(5) { Object::Unresolvable } else { Object::Path(known) } }
         }
-        80..=86 => Operation::Socket { socket: socket(rng) },
+        80..=86 => {
+            let socket = socket(rng);
+            Operation::Socket { socket, end: super::ends::end(rng, socket) }
+        }
         87..=90 => Operation::Capability { number: u8::try_from(rng.below(5)).unwrap_or(0) },
         91..=95 => Operation::Mount(mount(rng, scene)),
         96..=98 => Operation::Attach { target: program(rng, scene) },

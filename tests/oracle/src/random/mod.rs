@@ -3,6 +3,7 @@
 //! The same seed gives the same cases on every machine.
 
 mod accesses;
+mod ends;
 mod names;
 mod policies;
 mod rng;

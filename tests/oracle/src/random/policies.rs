@@ -68,10 +68,10 @@ fn policy(rng: &mut Rng, taste: &Taste, workload: &Workload, index: usize, most_
     ]);
     for _ in 0..rng.between(1, most_rules) {
         let action = rng.pick(actions);
-        match rng.below(10) {
+        match rng.below(11) {
             0..=3 => policy.process.push(process(rng, taste, action)),
             4..=7 => policy.file.push(file(rng, taste, action)),
-            8 => policy.network.push(network(rng, taste, action)),
+            8 | 9 => policy.network.push(network(rng, taste, action)),
             _ => policy.capabilities.push(capability(rng, taste, action)),
         }
     }
@@ -173,7 +173,11 @@ fn network(rng: &mut Rng, taste: &Taste, action: Action) -> NetworkRule {
     NetworkRule {
         pts_false: rng.chance(taste.conditions),
         from_source: sources(rng, taste),
-        ..build::network(action, rng.pick(&Protocol::ALL))
+        ..if rng.chance(40) {
+            build::network(action, rng.pick(&Protocol::ALL))
+        } else {
+            build::endpoint(action, super::ends::endpoint(rng))
+        }
     }
 }
 

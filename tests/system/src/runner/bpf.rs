@@ -127,7 +127,10 @@ impl Current {
         let object = match event.object_kind {
             ObjectKind::Path | ObjectKind::Memfd => String::from_utf8_lossy(&event.object).into_owned(),
             ObjectKind::Unresolvable => "(unresolvable)".to_owned(),
-            ObjectKind::Socket => format!("{}:{}:{}", event.family, event.socket_type, event.protocol),
+            ObjectKind::Socket | ObjectKind::Endpoint4 | ObjectKind::Endpoint6 => {
+                let end = event.endpoint.map_or_else(String::new, |end| format!(" {end}"));
+                format!("{}:{}:{}{end}", event.family, event.socket_type, event.protocol)
+            }
             ObjectKind::Capability => format!("capability {}", event.family),
         };
         SeenEvent { rule, verdict, errno: event.error, operation: format!("{:?}", event.operation), object, shadow }

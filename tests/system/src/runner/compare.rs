@@ -24,6 +24,7 @@ pub(super) enum Finding {
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ENXIO: i32 = 6;
+const EBADF: i32 = 9;
 const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
 /// What Landlock answers to moves and links that would cross its grants.
@@ -44,9 +45,9 @@ const ECONNREFUSED: i32 = 111;
 fn harmless(op: Op) -> &'static [i32] {
     match op {
         Op::Socket => &[EPROTONOSUPPORT, ESOCKTNOSUPPORT, EAFNOSUPPORT],
-        Op::Connect => &[ECONNREFUSED],
-        Op::Sendto => &[ECONNREFUSED, ENOTCONN, EPIPE, EDESTADDRREQ],
-        Op::Accept => &[EAGAIN],
+        Op::Connect | Op::Fastopen | Op::UringConnect => &[ECONNREFUSED],
+        Op::Sendto | Op::Sendmmsg | Op::SendtoIgnored | Op::UringSendmsg => &[ECONNREFUSED, ENOTCONN, EPIPE, EDESTADDRREQ],
+        Op::Accept | Op::UringAccept => &[EAGAIN],
         Op::ReopenStdin => &[ENXIO],
         _ => &[],
     }
@@ -59,8 +60,8 @@ fn lacking(op: Op) -> &'static [i32] {
         Op::OTmpfile | Op::Setxattr => &[EOPNOTSUPP],
         Op::FtraceSwitch => &[ENOENT],
         Op::PidfdGetfd | Op::VmWrite | Op::OpenDetached => &[ENOSYS],
-        // An early socket of a family that the kernel lacks was never made: the descriptor is 0, our own socket.
-        Op::Connect | Op::Sendto | Op::Bind | Op::Listen | Op::Accept => &[EOPNOTSUPP],
+        // An early socket of a family that the kernel lacks was never made.
+        _ if op.is_on_early_socket() => &[EBADF, EOPNOTSUPP, ENOSYS],
         _ => &[],
     }
 }

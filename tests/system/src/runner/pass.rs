@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
@@ -213,7 +214,20 @@ fn command(index: usize, access: &AccessCase, actors: &BTreeMap<Start, Process>)
 
 fn socket_words(index: usize, access: &AccessCase) -> Result<String> {
     let socket = lower::socket(access.socket.as_ref().context("no socket")?)?;
-    Ok(format!("slot={index} family={} type={} protocol={}", socket.family, socket.kind, socket.protocol))
+    let mut words = format!("slot={index} family={} type={} protocol={}", socket.family, socket.kind, socket.protocol);
+    if let Some(address) = access.address {
+        words += &format!(" at={}", sockaddr(address).iter().map(|b| format!("{b:02x}")).collect::<String>());
+    }
+    Ok(words)
+}
+
+/// `struct sockaddr_in` or `sockaddr_in6`, in hexadecimal to the probe.
+fn sockaddr(address: SocketAddr) -> Vec<u8> {
+    let port = address.port().to_be_bytes();
+    match address.ip() {
+        IpAddr::V4(v4) => [&[2, 0], port.as_slice(), &v4.octets(), &[0; 8]].concat(),
+        IpAddr::V6(v6) => [&[10, 0], port.as_slice(), &[0; 4], &v6.octets(), &[0; 4]].concat(),
+    }
 }
 
 fn escape(text: &str) -> String {

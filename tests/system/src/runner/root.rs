@@ -326,6 +326,15 @@ impl<'a> Root<'a> {
             | Op::Sendto
             | Op::Bind
             | Op::Listen
+            | Op::ConnectUnspec
+            | Op::Sendmmsg
+            | Op::Fastopen
+            | Op::SendtoIgnored
+            | Op::BindUnspec
+            | Op::ListenUnbound
+            | Op::UringConnect
+            | Op::UringSendmsg
+            | Op::UringAccept
             | Op::Accept
             | Op::EnterForeign
             | Op::UnshareUser

@@ -73,7 +73,7 @@ impl<'a> Asker<'a> {
 
     /// May such a socket be made?
     pub(super) fn socket(&self, socket: Socket) -> Answer {
-        self.ask(&Operation::Socket { socket })
+        self.ask(&Operation::Socket { socket, end: None })
     }
 
     /// May this capability be used?

@@ -1,6 +1,6 @@
 //! From what a plan does to what it does not do: the numbered differences that concern this rule set.
 
-use palisade_policy::model::{Action, Class, PathObject};
+use palisade_policy::model::{Action, Class, NetworkObject, PathObject};
 use palisade_ruleset::{MULTI_CALL, Mode, Posture, Postures, Rule, RuleBody, RuleSet};
 
 use super::aliases::Aliases;
@@ -91,6 +91,12 @@ fn of_rules(rules: &RuleSet, view: &dyn View, out: &mut Vec<Gap>) {
             out.push(Gap::unmet(Difference::AUDIT, Effect::Unreported, Some(class), audits, text));
         }
     }
+    let endpoints = ids(&is_by_endpoint, Class::Network, &not_audit);
+    if !endpoints.is_empty() {
+        let text = "addresses and ports are not seen: a socket that an Allow by endpoint lets be made reaches every end, and a \
+                    Block by endpoint denies nothing";
+        out.push(Gap::unmet(Difference::SOCKETS, Effect::Wider, Some(Class::Network), endpoints, text));
+    }
     let applets = ids(&|rule| by_applet(rules, rule, view), Class::Process, &[Action::Block]);
     if !applets.is_empty() {
         let text = "a Block of one name of a multi-call binary is not enforced: the name that it is invoked by is not seen; \
@@ -106,6 +112,10 @@ fn is_sourced(rule: &Rule) -> bool {
         RuleBody::Network(body) => !body.from_source.is_empty(),
         RuleBody::Capability(body) => !body.from_source.is_empty(),
     }
+}
+
+fn is_by_endpoint(rule: &Rule) -> bool {
+    matches!(&rule.body, RuleBody::Network(body) if matches!(body.object, NetworkObject::Endpoint(_)))
 }
 
 fn has_conditions(rule: &Rule) -> bool {

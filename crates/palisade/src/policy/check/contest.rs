@@ -5,11 +5,13 @@
 //! made up from what the two policies name, so what is missed is an overlap of two globs that no such sample meets.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
 use palisade_policy::Problem;
 use palisade_policy::model::{Action, Kind, PathObject, Policy};
 use palisade_ruleset::{
-    Access, Actor, By, Explanation, FileMode, NoLinks, Object, Operation, Program, Rule, RuleBody, RuleSet, Verdict, explain,
+    Access, Actor, By, End, Explanation, FileMode, NoLinks, Object, Operation, Program, Rule, RuleBody, RuleSet, Side, Verdict,
+    explain,
 };
 
 use super::{coexist, rules_of, sample};
@@ -111,9 +113,14 @@ fn title(access: &Access) -> String {
         Operation::MapExec { object, .. } => format!("executable mapping of {}", name(object)),
         Operation::File { mode: FileMode::Read, object, .. } => format!("reading {}", name(object)),
         Operation::File { mode: FileMode::Write, object, .. } => format!("writing {}", name(object)),
-        Operation::Socket { socket } => {
+        Operation::Socket { socket, end } => {
             let found = NamedSocket::all().find(|named| named.socket == *socket);
-            found.map_or_else(|| "a socket".to_owned(), |named| format!("a {} socket", named.name))
+            let socket = found.map_or_else(|| "a socket".to_owned(), |named| format!("a {} socket", named.name));
+            match end {
+                None => socket,
+                Some(End { side: Side::Remote, address, port }) => format!("{socket} to {}", SocketAddr::new(*address, *port)),
+                Some(End { side: Side::Local, address, port }) => format!("{socket} at {}", SocketAddr::new(*address, *port)),
+            }
         }
         Operation::Capability { number } => {
             let name = palisade_policy::model::Capability::from_number(*number).map_or("?", |c| c.name());
@@ -157,14 +164,24 @@ fn operations(rules: &RuleSet) -> Vec<Operation> {
                     block_device: false,
                 })
             })),
-            RuleBody::Network(_) => {}
+            RuleBody::Network(rule) => {
+                let ends = sample::ends(&rule.object).into_iter().filter(Option::is_some);
+                operations.extend(
+                    ends.flat_map(|end| sockets_with_ends().map(move |named| Operation::Socket { socket: named.socket, end })),
+                );
+            }
             RuleBody::Capability(rule) => operations.push(Operation::Capability { number: rule.capability.number() }),
         }
     }
     if bodies().any(|body| matches!(body, RuleBody::Network(_))) {
-        operations.extend(NamedSocket::all().map(|named| Operation::Socket { socket: named.socket }));
+        operations.extend(NamedSocket::all().map(|named| Operation::Socket { socket: named.socket, end: None }));
     }
     operations
+}
+
+/// One of each protocol that endpoint rules tell apart.
+fn sockets_with_ends() -> impl Iterator<Item = NamedSocket> {
+    NamedSocket::all().filter(|named| ["tcp", "udp", "sctp", "ping"].contains(&named.name.as_str()))
 }
 
 fn exec(object: Object, allowed_args: Option<&[String]>) -> Operation {

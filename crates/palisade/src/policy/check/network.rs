@@ -17,7 +17,7 @@ pub(super) fn notes(policy: &Policy) -> Option<Problem> {
     let program = sample::programs(&allow.body).into_iter().next()?;
     let ask = |socket| {
         let actor = Actor { program: program.clone(), uid: 0, terminal: false };
-        decide(&rules, &Access { actor, operation: Operation::Socket { socket } })
+        decide(&rules, &Access { actor, operation: Operation::Socket { socket, end: None } })
     };
     let (tcp, udp) = (ask(TCP), ask(UDP));
     let forgotten = tcp.verdict != Verdict::Block && udp.verdict == Verdict::Block && udp.by == By::DefaultPosture;

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use palisade_policy::Problem;
-use palisade_policy::model::{Action, Capability, PathObject, Policy, Protocol, SourceMatch};
+use palisade_policy::model::{Action, Capability, NetworkObject, PathObject, Policy, SourceMatch};
 use palisade_ruleset::{
     Access, Actor, FileMode, MULTI_CALL, Matched, NoLinks, Object, Operation, Rule, RuleBody, RuleSet, Socket, explain,
 };
@@ -28,7 +28,7 @@ enum Key<'a> {
     ProcessDirectory(&'a str, &'a [SourceMatch]),
     File(&'a PathObject, &'a [SourceMatch]),
     FileDirectory(&'a str, &'a [SourceMatch]),
-    Network(Protocol, &'a [SourceMatch]),
+    Network(&'a NetworkObject, &'a [SourceMatch]),
     Capability(Capability, &'a [SourceMatch]),
 }
 
@@ -151,9 +151,12 @@ fn accesses(rule: &Rule) -> Vec<Access> {
                     operations.push(Operation::File { mode, object: object.clone(), owner, block_device: false });
                 }
             }
-            (RuleBody::Network(_), _) => {
+            (RuleBody::Network(rule), _) => {
                 let sockets = NamedSocket::all().map(|s| s.socket).chain(OTHER_SOCKETS);
-                operations.extend(sockets.map(|socket| Operation::Socket { socket }));
+                let ends = sample::ends(&rule.object);
+                operations.extend(
+                    sockets.flat_map(|socket| ends.clone().into_iter().map(move |end| Operation::Socket { socket, end })),
+                );
             }
             (RuleBody::Capability(rule), _) => operations.push(Operation::Capability { number: rule.capability.number() }),
             (RuleBody::Process(_) | RuleBody::File(_), None) => {}
@@ -206,7 +209,7 @@ impl<'a> Key<'a> {
                 PathObject::Directory { dir, recursive: _ } => Self::FileDirectory(&dir.literal, sources),
                 object @ (PathObject::Path(_) | PathObject::Pattern(_) | PathObject::ExecName(_)) => Self::File(object, sources),
             },
-            RuleBody::Network(rule) => Self::Network(rule.protocol, sources),
+            RuleBody::Network(rule) => Self::Network(&rule.object, sources),
             RuleBody::Capability(rule) => Self::Capability(rule.capability, sources),
         }
     }

@@ -1,9 +1,13 @@
 //! Accesses that a rule is met by: witnesses, which make a finding true whatever else there is.
 
-use palisade_policy::glob::{Glob, Token};
-use palisade_policy::model::{PathName, PathObject, SourceMatch};
-use palisade_ruleset::{Object, Program, RuleBody};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use palisade_policy::glob::{Glob, Token};
+use palisade_policy::model::{Endpoint, Host, NetworkObject, PathName, PathObject, SourceMatch};
+use palisade_ruleset::{End, Object, Program, RuleBody, Side};
+
+/// A port where any will do: one that no rule is likely to name.
+const SOME_PORT: u16 = 61_001;
 /// The name of a sample where any will do.
 const SOME_NAME: &str = "some-file";
 /// Sequences of one glob that are sampled, at most.
@@ -24,6 +28,22 @@ pub(super) fn object_of(body: &RuleBody) -> Option<&PathObject> {
         RuleBody::File(rule) => Some(&rule.object),
         RuleBody::Network(_) | RuleBody::Capability(_) => None,
     }
+}
+
+/// Ends that meet an endpoint rule, and none, where no end is named; of a rule by protocol none alone.
+pub(super) fn ends(object: &NetworkObject) -> Vec<Option<End>> {
+    let NetworkObject::Endpoint(Endpoint { protocol: _, direction, host, ports }) = object else { return vec![None] };
+    let addresses: Vec<IpAddr> = match host {
+        Host::Any => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Host::Cidr(cidr) => vec![cidr.address()],
+        Host::Name(_) => Vec::new(),
+    };
+    let sides = [(Side::Remote, direction.is_egress()), (Side::Local, direction.is_ingress())];
+    let sides = sides.into_iter().filter(|(_, meant)| *meant).map(|(side, _)| side);
+    let ports: Vec<u16> = if ports.is_empty() { vec![SOME_PORT] } else { ports.iter().map(|range| range.first()).collect() };
+    let ends = sides.flat_map(|side| addresses.iter().map(move |address| (side, *address)));
+    let ends = ends.flat_map(|(side, address)| ports.iter().map(move |port| Some(End { side, address, port: *port })));
+    std::iter::once(None).chain(ends).collect()
 }
 
 /// The rule's sources.

@@ -8,6 +8,7 @@ use palisade_policy::model::Capability;
 use palisade_ruleset::Program;
 
 use crate::policy::access::{BadName, Named, Question, What};
+use crate::policy::end::NamedEnd;
 use crate::policy::socket::NamedSocket;
 
 /// What is done: exactly one.
@@ -30,6 +31,12 @@ pub(super) struct Subject {
     /// Open a socket: tcp, udp, icmp, raw, packet, unix, netlink-route ..., or FAMILY:TYPE:PROTOCOL
     #[arg(long, value_name = "SOCKET", value_parser = str::parse::<NamedSocket>)]
     socket: Option<NamedSocket>,
+    /// Connect, or send, to this address and port: 10.0.0.5:5432, [fd00::5]:5432
+    #[arg(long, value_name = "IP:PORT", value_parser = str::parse::<NamedEnd>)]
+    connect: Option<NamedEnd>,
+    /// Bind to this address and port, listen and accept there
+    #[arg(long, value_name = "IP:PORT", value_parser = str::parse::<NamedEnd>)]
+    bind: Option<NamedEnd>,
     /// Use a capability: net_raw, CAP_SYS_ADMIN ...
     #[arg(long, value_name = "NAME", value_parser = capability)]
     capability: Option<Capability>,
@@ -54,6 +61,9 @@ pub(super) struct Task {
     /// It has a controlling terminal
     #[arg(long)]
     tty: bool,
+    /// The protocol of --connect and --bind: tcp, udp, sctp ... [default: tcp]
+    #[arg(long, value_name = "SOCKET", value_parser = str::parse::<NamedSocket>)]
+    protocol: Option<NamedSocket>,
     /// `argv[0]` of --exec, where it is not the program's name
     #[arg(long = "as", value_name = "NAME")]
     invoked_as: Option<OsString>,
@@ -67,13 +77,15 @@ pub(super) struct Task {
 impl Subject {
     /// What is done; `None` for `--base`.
     pub(super) fn what(&self) -> Option<What> {
-        let Self { exec, read, write, map_exec, socket, capability, base: _ } = self;
+        let Self { exec, read, write, map_exec, socket, connect, bind, capability, base: _ } = self;
         let files = [
             exec.clone().map(What::Exec),
             read.clone().map(What::Read),
             write.clone().map(What::Write),
             map_exec.clone().map(What::MapExec),
             socket.clone().map(What::Socket),
+            connect.clone().map(What::Connect),
+            bind.clone().map(What::Bind),
             capability.map(What::Capability),
         ];
         files.into_iter().flatten().next()
@@ -83,7 +95,11 @@ impl Subject {
 impl Task {
     /// The whole question.
     pub(super) fn question(&self, what: What) -> Question {
-        let Self { from, uid, owner, tty, invoked_as, arguments } = self;
+        let Self { from, uid, owner, tty, protocol, invoked_as, arguments } = self;
+        let mut what = what;
+        if let (What::Connect(end) | What::Bind(end), Some(protocol)) = (&mut what, protocol) {
+            end.protocol = protocol.clone();
+        }
         Question {
             what,
             from: from.clone(),

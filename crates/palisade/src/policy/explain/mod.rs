@@ -19,6 +19,7 @@ Examples:
   palisade policy explain nginx.yaml --exec /bin/sh --from /usr/sbin/nginx
   palisade policy explain policies/ --write /etc/passwd --label app=web --namespace production
   palisade policy explain nginx.yaml --socket udp --json
+  palisade policy explain backend.yaml --connect 10.0.0.5:5432 --from /app/server
   palisade policy explain shells.yaml --exec /bin/sh --root ./image
   palisade policy explain --base
 
@@ -28,7 +29,7 @@ The verdict is Allow (passes), Audit (passes, reported) or Block (denied, report
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = EXAMPLES,
-    override_usage = "palisade policy explain FILE... (--exec PATH | --read PATH | --write PATH | --map-exec PATH |\n       --socket SOCKET | --capability NAME) [OPTIONS]\n       palisade policy explain --base [--json]"
+    override_usage = "palisade policy explain FILE... (--exec PATH | --read PATH | --write PATH | --map-exec PATH |\n       --socket SOCKET | --connect IP:PORT | --bind IP:PORT | --capability NAME) [OPTIONS]\n       palisade policy explain --base [--json]"
 )]
 pub(crate) struct Args {
     /// Files of policies; `-` is stdin; of a directory its *.yaml and *.yml

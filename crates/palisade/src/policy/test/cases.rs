@@ -11,6 +11,7 @@ use super::format::{
     ActorFields, ExpectWord, GroupFields, ModeWord, OneOrMany, PostureFields, PostureWord, TestFields, TestFile, WorkloadFields,
 };
 use crate::policy::access::{Named, Question, What};
+use crate::policy::end::NamedEnd;
 use crate::policy::socket::NamedSocket;
 use crate::tree::LinkTable;
 
@@ -56,6 +57,9 @@ pub(super) struct Expected {
 /// What is done to a file.
 type FileKind = fn(Named) -> What;
 
+/// What is done to an end.
+type EndKind = fn(NamedEnd) -> What;
+
 /// A place in a test file, for errors.
 struct At<'a>(&'a str, Location);
 
@@ -67,6 +71,8 @@ struct Accesses {
     read: Option<OneOrMany<String>>,
     write: Option<OneOrMany<String>>,
     socket: Option<OneOrMany<String>>,
+    connect: Option<OneOrMany<String>>,
+    bind: Option<OneOrMany<String>>,
     capability: Option<OneOrMany<String>>,
     actor: ActorFields,
     invoked_as: Option<String>,
@@ -152,6 +158,8 @@ fn push_test(
         read,
         write,
         socket,
+        connect,
+        bind,
         capability,
         from,
         uid,
@@ -166,7 +174,20 @@ fn push_test(
         block,
     } = test;
     let actor = ActorFields { from, uid, owner, tty };
-    let own = Accesses { location, exec, map_exec, read, write, socket, capability, actor: actor.clone(), invoked_as, args };
+    let own = Accesses {
+        location,
+        exec,
+        map_exec,
+        read,
+        write,
+        socket,
+        connect,
+        bind,
+        capability,
+        actor: actor.clone(),
+        invoked_as,
+        args,
+    };
     let groups = [(Verdict::Allow, allow), (Verdict::Audit, audit), (Verdict::Block, block)];
     let before = cases.len();
     let has_groups = groups.iter().any(|(_, group)| group.is_some());
@@ -218,14 +239,29 @@ fn push(name: Option<&str>, location: Location, questions: Vec<Question>, expect
 
 impl Accesses {
     fn of(group: GroupFields, location: Location) -> (Self, Option<String>) {
-        let GroupFields { exec, map_exec, read, write, socket, capability, from, uid, owner, tty, invoked_as, args, rule } =
-            group;
+        let GroupFields {
+            exec,
+            map_exec,
+            read,
+            write,
+            socket,
+            connect,
+            bind,
+            capability,
+            from,
+            uid,
+            owner,
+            tty,
+            invoked_as,
+            args,
+            rule,
+        } = group;
         let actor = ActorFields { from, uid, owner, tty };
-        (Self { location, exec, map_exec, read, write, socket, capability, actor, invoked_as, args }, rule)
+        (Self { location, exec, map_exec, read, write, socket, connect, bind, capability, actor, invoked_as, args }, rule)
     }
 
     fn questions(self, file: &str, defaults: &ActorFields) -> anyhow::Result<Vec<Question>> {
-        let Self { location, exec, map_exec, read, write, socket, capability, actor, invoked_as, args } = self;
+        let Self { location, exec, map_exec, read, write, socket, connect, bind, capability, actor, invoked_as, args } = self;
         let at = At(file, location);
         let named = |text: String| Named::parse(text.as_bytes()).map_err(|error| anyhow::anyhow!("{at}: `{text}`: {error}"));
         let mut what = Vec::new();
@@ -238,6 +274,12 @@ impl Accesses {
         for text in socket.map(OneOrMany::into_vec).unwrap_or_default() {
             let socket: NamedSocket = text.parse().map_err(|error| anyhow::anyhow!("{at}: socket `{text}`: {error}"))?;
             what.push(What::Socket(socket));
+        }
+        let ends: [(_, EndKind); 2] = [(connect, What::Connect), (bind, What::Bind)];
+        for (texts, kind) in ends {
+            for text in texts.map(OneOrMany::into_vec).unwrap_or_default() {
+                what.push(kind(text.parse().map_err(|error| anyhow::anyhow!("{at}: `{text}`: {error}"))?));
+            }
         }
         for text in capability.map(OneOrMany::into_vec).unwrap_or_default() {
             let Some(capability) = Capability::from_name(&text) else { bail!("{at}: no capability `{text}`") };
@@ -299,6 +341,7 @@ mod tests {
             ("- {exec: bin/sh, expect: Block}\n", "t.yaml:3:3: `bin/sh`"),
             ("- {exec: /bin/sh, expect: Deny}\n", "t.yaml:3:27"),
             ("- {socket: tpc, expect: Block}\n", "t.yaml:3:3: socket `tpc`"),
+            ("- {connect: 10.0.0.5, expect: Block}\n", "t.yaml:3:3: `10.0.0.5`: write ADDRESS:PORT"),
             ("- block: {from: /x}\n", "t.yaml:3:10: a group without an access"),
             ("- name: nothing\n", "t.yaml:3:3: a test without an access"),
         ] {
