@@ -7,7 +7,7 @@ mod common;
 fn all_examples_are_as_their_tests_say() {
     let (code, out, err) = common::run(&["policy", "test", "examples"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 6, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{out}");
 }
 
 #[test]
