@@ -5,7 +5,7 @@
 //! policy::hints    what the text of one policy shows
 //! never            rules that never decide           } by asking `ruleset::explain`: nothing here knows
 //! contest          Allows that defeat other Blocks   } how rules rank
-//! network          allow-lists without name resolution
+//! network          allow-lists without name resolution, Blocks by address that do not hold for all
 //! names            --root: links, multi-call binaries, names that are not there
 //! needs            --root: programs without their libraries, interpreter, data, temporary directory
 //! ```

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_policy::glob::{Glob, Token};
 use palisade_policy::model::{Endpoint, Host, NetworkObject, PathName, PathObject, SourceMatch};
-use palisade_ruleset::{End, Object, Program, RuleBody, Side};
+use palisade_ruleset::{End, Object, Program, Rule, RuleBody, Side};
 
 /// A port where any will do: one that no rule is likely to name.
 const SOME_PORT: u16 = 61_001;
@@ -44,6 +44,12 @@ pub(super) fn ends(object: &NetworkObject) -> Vec<Option<End>> {
     let ends = sides.flat_map(|side| addresses.iter().map(move |address| (side, *address)));
     let ends = ends.flat_map(|(side, address)| ports.iter().map(move |port| Some(End { side, address, port: *port })));
     std::iter::once(None).chain(ends).collect()
+}
+
+/// Ends that meet the rule, where it is by endpoint.
+pub(super) fn ends_of(rule: &Rule) -> Vec<End> {
+    let RuleBody::Network(body) = &rule.body else { return Vec::new() };
+    ends(&body.object).into_iter().flatten().collect()
 }
 
 /// The rule's sources.
