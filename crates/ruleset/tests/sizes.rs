@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use palisade_policy::glob::Glob;
 use palisade_policy::model::{
-    Action, FileRule, Kind, Origin, PathName, PathObject, Policy, PolicyKey, PolicyMode, Position, RuleList, RuleMeta, Selector,
+    Action, Cidr, Direction, Endpoint, EndpointProtocol, FileRule, Host, Kind, NetworkObject, NetworkRule, Origin, PathName,
+    PathObject, Policy, PolicyKey, PolicyMode, PortRange, Position, RuleList, RuleMeta, Selector,
 };
 use palisade_ruleset::{CompileError, NoLinks, RuleSet, Stamp, Workload, compile};
 
@@ -159,4 +160,56 @@ fn ten_thousand_rules_compile() {
     let started = std::time::Instant::now();
     let compiled = compile(&set(mixed(10_000, globs)), STAMP).unwrap();
     println!("10,000 rules: {:?}, {:?}", started.elapsed(), compiled.stats());
+}
+
+/// So many /24 networks, each with one of `ports` ranges of ports, and one port open to everybody.
+fn endpoints(networks: u32, ports: u16) -> Policy {
+    let range = |i: u16| PortRange::new(1_000 + i * 10, 1_005 + i * 10).unwrap();
+    let mut policy = mixed(0, 0);
+    let everybody = (Host::Any, PortRange::new(443, 443).unwrap());
+    let network = |i: u32| {
+        let text = format!("{}.{}.{}.0/24", 1 + i % 200, i / 200 % 200, i / 40_000);
+        (Host::Cidr(Cidr::parse(&text).unwrap()), range(u16::try_from(i).unwrap_or(u16::MAX) % ports))
+    };
+    for (i, (host, range)) in (0..networks).map(network).chain([everybody]).enumerate() {
+        let position = Position { list: RuleList::NetworkEndpoints, index: u32::try_from(i).unwrap(), part: 0 };
+        let origin = Origin { file: "e.yaml".into(), line: 1, column: 1 };
+        let action = if i % 7 == 0 { Action::Block } else { Action::Allow };
+        let endpoint = Endpoint { protocol: EndpointProtocol::Tcp, direction: Direction::Egress, host, ports: vec![range] };
+        policy.network.push(NetworkRule {
+            meta: RuleMeta { position, origin, action, severity: None, tags: Vec::new(), message: String::new() },
+            object: NetworkObject::Endpoint(endpoint),
+            pts_false: false,
+            from_source: Vec::new(),
+        });
+    }
+    policy
+}
+
+#[test]
+fn ten_thousand_networks_with_ports_fit_a_table() {
+    for (networks, ports, most_bytes) in [(1_000, 20, 1 << 20), (10_000, 20, 8 << 20)] {
+        let rules = RuleSet::new(&[endpoints(networks, ports)], &Workload::run(), &NoLinks);
+        let compiled = compile(&rules, STAMP).unwrap();
+        let stats = compiled.stats();
+        println!("{networks} networks: {} bytes, {} states", stats.bytes, stats.network.automata[0].states);
+        assert!(stats.bytes <= most_bytes, "{networks} networks take {} bytes", stats.bytes);
+    }
+}
+
+#[test]
+fn ports_and_addresses_that_multiply_are_refused_with_the_rules_to_blame() {
+    let mut policy = endpoints(20_000, 1);
+    let all_ports: Vec<PortRange> = Vec::new();
+    for (i, rule) in policy.network.iter_mut().enumerate() {
+        let NetworkObject::Endpoint(endpoint) = &mut rule.object else { continue };
+        if i % 4 == 0 {
+            let first = u16::try_from(i % 65_000).unwrap();
+            (endpoint.host, endpoint.ports) = (Host::Any, vec![PortRange::new(first, first + 1).unwrap()]);
+        } else {
+            endpoint.ports.clone_from(&all_ports);
+        }
+    }
+    let error = compile(&RuleSet::new(&[policy], &Workload::run(), &NoLinks), STAMP).unwrap_err();
+    assert!(matches!(&error, CompileError::EndpointsExplode { rules } if rules.len() > 10_000), "{error}");
 }

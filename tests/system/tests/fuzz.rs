@@ -13,7 +13,7 @@ use palisade_policy::{SourceFile, hints, parse};
 use palisade_ruleset::{NoLinks, RuleSet, Stamp, Table, Workload, compile};
 
 /// Words that turn one valid policy into another, or into nearly one.
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 39] = [
     "action: Allow",
     "action: Block",
     "action: Audit",
@@ -35,6 +35,13 @@ const WORDS: [&str; 32] = [
     "protocol: all",
     "protocol: tcp,udp",
     "capability: sys_admin",
+    "cidr: 10.0.0.0/8",
+    "cidr: '::/0, 0.0.0.0/0, 10.9.0.0/17'",
+    "ports: [{port: 1, endPort: 65534}, {port: 0}]",
+    "fqdn: '*.example.com'",
+    "direction: ingress",
+    "protocol: SCTP, any",
+    "matchEndpoints:",
     "kind: List",
     "matchPaths:",
     "matchPatterns:",
