@@ -326,7 +326,39 @@ static long op_unix_sendto(const struct args *a)
 	return n < 0 ? n : 0;
 }
 
+/* Sockets without a file: abstract names, and none. */
+static long op_unix_abstract(const struct args *a)
+{
+	/* The first byte of an abstract name is 0. */
+	struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0palisade-probe"};
+	int pair[2];
+	long stream = SYS3(__NR_socket, AF_UNIX, SOCK_STREAM_ | CLOEXEC, 0);
+	long client = SYS3(__NR_socket, AF_UNIX, SOCK_STREAM_ | CLOEXEC, 0);
+	long datagram = SYS3(__NR_socket, AF_UNIX, SOCK_DGRAM_ | CLOEXEC, 0);
+	long ret = SYS3(__NR_bind, stream, &at, sizeof(at));
+
+	(void)a;
+	if (ret == 0)
+		ret = SYS2(__NR_listen, stream, 1);
+	if (ret == 0)
+		ret = SYS3(__NR_connect, client, &at, sizeof(at));
+	at.sun_path[1] = 'd';
+	if (ret == 0)
+		ret = SYS3(__NR_bind, datagram, &at, sizeof(at));
+	if (ret == 0)
+		ret = SYS6(__NR_sendto, datagram, "x", 1, NOSIGNAL, &at, sizeof(at));
+	if (ret == 1)
+		ret = SYS4(__NR_socketpair, AF_UNIX, SOCK_DGRAM_ | CLOEXEC, 0, pair);
+	if (ret == 0)
+		ret = SYS6(__NR_sendto, pair[0], "x", 1, NOSIGNAL, NULL, 0) == 1 ? 0 : ODD;
+	SYS1(__NR_close, stream);
+	SYS1(__NR_close, client);
+	SYS1(__NR_close, datagram);
+	return ret;
+}
+
 const struct op socket_ops[] = {
+	{"unix_abstract", op_unix_abstract, 1},
 	{"socket", op_socket, 0},
 	{"early", op_early, 0},
 	{"connect", op_connect, 0},

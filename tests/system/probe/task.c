@@ -2,12 +2,14 @@
 #include "sys.h"
 
 #include <linux/fcntl.h>
+#include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/in.h>
 #include <linux/mount.h>
 #include <linux/prctl.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <linux/sockios.h>
 
 #define S_IFCHR_ 0020000
@@ -119,10 +121,87 @@ static long use_wake_alarm(void)
 	return fd < 0 ? fd : 0;
 }
 
+/* A signal to a process of somebody else. */
+static long use_kill(void)
+{
+	int ends[2];
+	char byte;
+	long ret = SYS2(__NR_pipe2, ends, O_CLOEXEC);
+	long child = ret < 0 ? ret : fork_process();
+
+	if (child == 0) {
+		if (SYS3(__NR_setresuid, OTHER_UID, OTHER_UID, OTHER_UID) < 0)
+			leave(1);
+		SYS1(__NR_close, ends[0]);
+		SYS3(__NR_write, ends[1], "r", 1);
+		/* Until the other end is closed, which polls as an error. */
+		struct {
+			int fd;
+			short events, seen;
+		} wait = {ends[1], 0, 0};
+
+		SYS5(__NR_ppoll, &wait, 1, NULL, NULL, 8);
+		leave(0);
+	}
+	if (child < 0)
+		return child;
+	SYS1(__NR_close, ends[1]);
+	ret = SYS3(__NR_read, ends[0], &byte, 1) == 1 ? SYS2(__NR_kill, child, 0) : ODD;
+	SYS1(__NR_close, ends[0]);
+	return ret;
+}
+
+/* Calls that ask for the capability first and, given it, fail by their other arguments. */
+static long asked(long ret)
+{
+	return ret == -1 /* EPERM */ ? ret : ret < 0 ? 0 : ODD;
+}
+
+static long use_sys_module(void)
+{
+	return asked(SYS3(__NR_init_module, NULL, 0, NULL));
+}
+
+static long use_sys_pacct(void)
+{
+	return asked(SYS1(__NR_acct, 1 /* no address */));
+}
+
+static long use_sys_boot(void)
+{
+	return asked(SYS4(__NR_reboot, 0 /* no magic */, 0, 0, NULL));
+}
+
+/* The maximal error of the clock, set to what it is. */
+static long use_sys_time(void)
+{
+	/* struct timex of a 64-bit kernel, whose header agrees with no other; its first word says what is to be set. */
+	long now[26] = {0};
+	long ret = SYS1(__NR_adjtimex, now);
+
+	*(unsigned int *)now = 4 /* ADJ_MAXERROR */;
+	ret = ret < 0 ? ret : SYS1(__NR_adjtimex, now);
+	return ret < 0 ? ret : 0;
+}
+
+static long use_sys_resource(void)
+{
+	unsigned long less[2] = {0, 0}, more[2] = {0, 1};
+	long ret = SYS4(__NR_prlimit64, 0, 4 /* RLIMIT_CORE */, less, NULL);
+
+	return ret < 0 ? ODD : SYS4(__NR_prlimit64, 0, 4, more, NULL);
+}
+
 static const struct {
 	const char *name;
 	long (*use)(void);
 } capabilities[] = {
+	{"kill", use_kill},
+	{"sys_module", use_sys_module},
+	{"sys_pacct", use_sys_pacct},
+	{"sys_boot", use_sys_boot},
+	{"sys_time", use_sys_time},
+	{"sys_resource", use_sys_resource},
 	{"chown", use_chown},
 	{"fowner", use_fowner},
 	{"mknod", use_mknod},
@@ -147,6 +226,19 @@ static long op_capability(const struct args *a)
 		if (equal(capabilities[i].name, arg(a, "capability")))
 			return capabilities[i].use();
 	return ODD;
+}
+
+/*
+ * A question that asks not to be audited: a seccomp filter without no_new_privs is for those who have sys_admin, and who
+ * has not is answered EACCES.
+ */
+static long op_capability_noaudit(const struct args *a)
+{
+	struct sock_filter pass = {0x06 /* return */, 0, 0, 0x7fff0000 /* SECCOMP_RET_ALLOW */};
+	struct sock_fprog program = {1, &pass};
+
+	(void)a;
+	return SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 }
 
 static long op_capability_userns(const struct args *a)
@@ -301,6 +393,7 @@ static long op_pidfd_getfd(const struct args *a)
 const struct op task_ops[] = {
 	{"capability", op_capability, 1},
 	{"capability_userns", op_capability_userns, 1},
+	{"capability_noaudit", op_capability_noaudit, 1},
 	{"mount_new", op_mount_new, 1},
 	{"mount_bind", op_mount_bind, 1},
 	{"mount_move", op_mount_move, 1},

@@ -179,6 +179,7 @@ impl Lowering<'_> {
             Op::Link => vec![self.read(path)?, self.write(path)?, self.write(a.second())?],
             Op::UnixConnect | Op::UnixBind => vec![unix(SOCK_STREAM), self.write(path)?],
             Op::UnixSendto => vec![unix(SOCK_DGRAM), self.write(path)?],
+            Op::UnixAbstract => vec![unix(SOCK_STREAM), unix(SOCK_DGRAM)],
             Op::DeepRead => vec![self.file(FileMode::Read, Object::Unresolvable, path)],
             Op::DeepWrite => vec![self.file(FileMode::Write, Object::Unresolvable, path)],
             Op::DeepExec => self.stages(DEEP_FILE, Object::Unresolvable)?,
@@ -199,7 +200,7 @@ impl Lowering<'_> {
                 let socket = self.socket()?;
                 self.ends(socket).into_iter().map(|end| Operation::Socket { socket, end }).collect()
             }
-            Op::Capability | Op::CapabilityUserns => self.capability()?,
+            Op::Capability | Op::CapabilityUserns | Op::CapabilityNoaudit => self.capability()?,
             Op::MountNew => vec![mount(MountChange::New { at: self.resolve(path)?.into_bytes() })],
             Op::MountBind | Op::MountPropagation => vec![mount(MountChange::Rearrange)],
             Op::MountMove => {

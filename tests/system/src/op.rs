@@ -74,6 +74,8 @@ pub enum Op {
     UnixBind,
     /// sendto on a datagram socket, to a pathname.
     UnixSendto,
+    /// abstract and unnamed AF_UNIX sockets: bind, listen, connect, sendto and a socketpair.
+    UnixAbstract,
     /// re-open descriptor 0 (a socket) through /proc/self/fd, which fails for a reason of its own.
     ReopenStdin,
     /// re-open descriptor 2, which the runner passed as `path`, through /proc/self/fd for reading.
@@ -128,6 +130,8 @@ pub enum Op {
     Capability,
     /// the same in a user namespace of the probe's own.
     CapabilityUserns,
+    /// seccomp without no_new_privs, which asks for sys_admin without auditing, and answers EACCES.
+    CapabilityNoaudit,
     /// mount a new tmpfs at `path`.
     MountNew,
     /// bind `path` at `to`.
@@ -248,7 +252,7 @@ impl Op {
     /// Whether it is the use of a capability.
     #[must_use]
     pub fn is_capability(self) -> bool {
-        matches!(self, Self::Capability | Self::CapabilityUserns)
+        matches!(self, Self::Capability | Self::CapabilityUserns | Self::CapabilityNoaudit)
     }
 
     /// Whether it changes, or goes around, the mount table.
@@ -333,9 +337,9 @@ impl Op {
             | Self::UringConnect
             | Self::UringSendmsg
             | Self::UringAccept => Needs { socket: true, ..none },
-            Self::Capability | Self::CapabilityUserns => Needs { capability: true, ..none },
+            Self::Capability | Self::CapabilityUserns | Self::CapabilityNoaudit => Needs { capability: true, ..none },
             Self::PtraceSeize | Self::VmWrite | Self::PidfdGetfd | Self::OpenProcMem => Needs { target: true, ..none },
-            Self::EnterForeign | Self::UnshareUser | Self::ReopenStdin | Self::FtraceSwitch => none,
+            Self::EnterForeign | Self::UnshareUser | Self::ReopenStdin | Self::FtraceSwitch | Self::UnixAbstract => none,
             Self::Rename
             | Self::RenameDir
             | Self::Exchange

@@ -157,6 +157,11 @@ fn as_the_case_says(case: &Case, access: &AccessCase, without: &Observed, seen: 
             }
         }
         VerdictCase::Audit | VerdictCase::Block => {
+            if access.op == Op::CapabilityNoaudit {
+                // Judged, and not reported.
+                let loud = seen.events.first().map(|event| format!("is reported: {event}"));
+                return loud.map_or(Ok(()), Err);
+            }
             let Some(event) = seen.events.iter().find(|e| names_it(e)) else {
                 return Err(format!("no event of {:?} by {}; {}", access.verdict, allowed.join(" or "), said(&seen.events)));
             };

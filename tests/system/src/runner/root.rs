@@ -315,7 +315,9 @@ impl<'a> Root<'a> {
                 Some("mknod") => self.want(access, CAPABILITY_FILE, Kind::Absent),
                 _ => Ok(()),
             },
-            Op::MemfdExec
+            Op::CapabilityNoaudit
+            | Op::UnixAbstract
+            | Op::MemfdExec
             | Op::MemfdMapExec
             | Op::MemfdUse
             | Op::ReopenStdin
