@@ -44,7 +44,7 @@ const INHERENT: &[(&str, &str)] = &[
     (
         "endpoints",
         "accept is judged by the local address and port, not by the peer's, which the kernel tells too late to refuse; paths \
-         that MPTCP adds by itself are not judged",
+         that MPTCP adds by itself, and addresses that SCTP takes by setsockopt (connectx, bindx), are not judged",
     ),
     ("open-descriptors", "what was opened before the policy held can be used further"),
     (

@@ -172,6 +172,12 @@ static __always_inline int access_local(struct access *a, struct sock *sk)
 	return access_key(a);
 }
 
+/* Whether operations on sockets of the family name ends. */
+static __always_inline bool has_ends(u32 family)
+{
+	return family == AF_INET || family == AF_INET6 || family == AF_SMC;
+}
+
 /* === operations === */
 
 SEC("lsm/socket_connect")
@@ -184,7 +190,7 @@ int BPF_PROG(pal_socket_connect, struct socket *socket, struct sockaddr *address
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
 	/* AF_UNSPEC dissolves an association: no end is named. */
-	if (a.s->event.family != AF_NETLINK && a.s->event.family != AF_PACKET)
+	if (has_ends(a.s->event.family))
 		end_of_address(a.s, PAL_KEY_REMOTE4, (u64)address, length, 0);
 	end_of_nowhere(a.s, sk);
 	refused = access_key(&a);
@@ -212,7 +218,7 @@ int BPF_PROG(pal_socket_sendmsg, struct socket *socket, struct msghdr *message, 
 	refused = socket_begin(&a, socket, sk, PAL_OP_SEND);
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
-	if (family == AF_INET || family == AF_INET6 || family == AF_SMC)
+	if (has_ends(family))
 		end_of_address(a.s, PAL_KEY_REMOTE4, (u64)name, message->msg_namelen, family);
 	end_of_nowhere(a.s, sk);
 	refused = access_key(&a);
@@ -230,7 +236,7 @@ int BPF_PROG(pal_socket_bind, struct socket *socket, struct sockaddr *address, i
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
 	/* inet_bind() takes AF_UNSPEC for AF_INET. */
-	if (a.s->event.family == AF_INET || a.s->event.family == AF_INET6 || a.s->event.family == AF_SMC)
+	if (has_ends(a.s->event.family))
 		end_of_address(a.s, PAL_KEY_LOCAL4, (u64)address, length, AF_INET);
 	refused = access_local(&a, sk);
 	access_end(&a);
