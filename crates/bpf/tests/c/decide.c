@@ -12,7 +12,7 @@
  *   the object, 5 the object is a directory that moves, 6 another change of mounts, 7 an attach; with 128: of a block device),
  *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, u8 number of names,
  *   that many texts,
- *   (socket: owner is PAL_KEY_*, object the address, the length of the first name is the port)
+ *   (socket: the object is empty, or a byte PAL_KEY_*, the port in two and the address as on the wire)
  *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
  * text: u16 length, bytes. program: u8 known, text.
  */
@@ -70,6 +70,9 @@ static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 #include "abi.h"
 #include "maps.h"
 #include "scratch.h"
+
+static void argv_place_name(u32 index, u32 which);
+
 #include "table.h"
 #include "socket.h"
 #include "key.h"
@@ -77,6 +80,14 @@ static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 static struct pal_scratch slot;
 static struct pal_label label;
 static char *table;
+
+/* As argv.h does it. */
+static void argv_place_name(u32 index, u32 which)
+{
+	slot.path[PATH_END] = slot.path[PATH_END + 1] = '/';
+	strcpy(&slot.path[PATH_END + 2], slot.name[which]);
+}
+
 static char inner;
 
 static void *bpf_map_lookup_elem(void *map, const void *key)
@@ -192,11 +203,12 @@ static int ask(unsigned long number)
 	put_path(object, length);
 	slot.row = kind == 2 ? socket_row(a, b, c) : a;
 	slot.device = device;
-	slot.end = kind == 2 ? owner : PAL_KEY_NONE;
 	if (kind == 2) {
-		slot.owner = 0;
-		slot.event.port = port;
-		memcpy(slot.event.address, object, length < 16 ? length : 16);
+		slot.end = length ? object[0] : PAL_KEY_NONE;
+		slot.event.port = length ? (u8)object[1] | (u8)object[2] << 8 : 0;
+		memset(slot.event.address, 0, sizeof(slot.event.address));
+		if (length > 3)
+			memcpy(slot.event.address, object + 3, length - 3);
 		key_put(&slot);
 	}
 	if (kind == 4)

@@ -2,10 +2,11 @@
 //! format. A module of the tests that have tables and accesses: the corpus and the oracle.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 
-use palisade_ruleset::{Access, FileMode, MountChange, Object, Operation, Program, Verdict, Walked};
+use palisade_ruleset::{Access, End, FileMode, MountChange, Object, Operation, Program, Side, Verdict, Walked};
 
 /// Tables, and questions about them with the answers that are expected.
 #[derive(Default)]
@@ -27,7 +28,7 @@ pub(crate) struct Answers {
 /// What a question is about.
 enum Row<'a> {
     Path(&'a Object),
-    Socket(u32, u32, u32),
+    Socket([u32; 3], Option<End>),
     Capability(u32),
     /// A question of a kind of its own, about a path.
     BuiltIn(u8, Option<Object>),
@@ -84,9 +85,9 @@ impl Questions {
             Operation::File { mode, object, owner, .. } => {
                 (CLASS_FILE, u8::from(*mode == FileMode::Write), *owner, Row::Path(object))
             }
-            Operation::Socket { socket, end: _ } => {
+            Operation::Socket { socket, end } => {
                 let [family, kind, protocol] = [socket.family, socket.kind, socket.protocol].map(i32::cast_unsigned);
-                (CLASS_NETWORK, 0, None, Row::Socket(family, kind, protocol))
+                (CLASS_NETWORK, 0, None, Row::Socket([family, kind, protocol], *end))
             }
             Operation::Capability { number } => (CLASS_CAPABILITY, 0, None, Row::Capability(u32::from(*number))),
             Operation::MoveDirectory { object: object @ Object::Path(_) } => {
@@ -119,7 +120,7 @@ impl Questions {
         self.bytes.extend([2, class, operation, terminal, is_owner, kind]);
         let (numbers, text) = match row {
             Row::Path(object) => ([0; 3], object.text()),
-            Row::Socket(family, kind, protocol) => ([family, kind, protocol], None),
+            Row::Socket(numbers, end) => (numbers, end.map(as_the_hook_notes)),
             Row::Capability(number) => ([number, 0, 0], None),
             Row::BuiltIn(_, object) => ([0; 3], object.and_then(|object| object.text())),
         };
@@ -195,6 +196,23 @@ impl Questions {
 
 fn is_same_program(a: &Program, b: &Program) -> bool {
     matches!((a, b), (Program::Path(a), Program::Path(b)) if a == b)
+}
+
+/// What the hooks make of an address: which end of which family, the port, the address as on the wire.
+fn as_the_hook_notes(end: End) -> Vec<u8> {
+    let End { side, address, port } = end;
+    let address = match (side, address.to_canonical()) {
+        (Side::Remote, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.into(),
+        (Side::Remote, IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.into(),
+        (Side::Remote | Side::Local, address) => address,
+    };
+    let (kind, octets) = match (side, address) {
+        (Side::Remote, IpAddr::V4(v4)) => (1, v4.octets().to_vec()),
+        (Side::Remote, IpAddr::V6(v6)) => (2, v6.octets().to_vec()),
+        (Side::Local, IpAddr::V4(v4)) => (3, v4.octets().to_vec()),
+        (Side::Local, IpAddr::V6(v6)) => (4, v6.octets().to_vec()),
+    };
+    [vec![kind], port.to_le_bytes().to_vec(), octets].concat()
 }
 
 fn is_own_file(program: &Program, object: &Object) -> bool {
