@@ -202,7 +202,16 @@ links() {
 	check "that the rule gained a name is told" has $WORK/err "^message links appeared: rules hold for 1 more"
 	grep "^message" $WORK/err
 	policy mounted /late/mnt/secret >$WORK/mounted.yaml
-	run --policy $WORK/mounted.yaml -- sh -c 'cat /late/there/secret; mount --bind /late/links /late/mnt; sleep 1; cat /late/there/secret' >$WORK/out 2>$WORK/err
+	# From outside: mount-integrity keeps the workload from it.
+	run --policy $WORK/mounted.yaml -- sh -c 'cat /late/there/secret; until mountpoint -q /late/mnt; do sleep 0.1; done; sleep 1; cat /late/there/secret' >$WORK/out 2>$WORK/err &
+	late=$!
+	waited=0
+	until [ -s $WORK/out ] || [ $waited = 100 ]; do
+		sleep 0.1
+		waited=$((waited + 1))
+	done
+	mount --bind /late/links /late/mnt
+	wait $late
 	umount /late/mnt
 	check "a link that a mount brings is followed as well" same "$(cat $WORK/out)" "late there"
 	cat >$WORK/allow.yaml <<-POLICY
