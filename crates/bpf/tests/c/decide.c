@@ -70,9 +70,6 @@ static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 #include "abi.h"
 #include "maps.h"
 #include "scratch.h"
-
-static void argv_place_name(u32 index, u32 which);
-
 #include "table.h"
 #include "socket.h"
 #include "key.h"
@@ -80,13 +77,6 @@ static void argv_place_name(u32 index, u32 which);
 static struct pal_scratch slot;
 static struct pal_label label;
 static char *table;
-
-/* As argv.h does it. */
-static void argv_place_name(u32 index, u32 which)
-{
-	slot.path[PATH_END] = slot.path[PATH_END + 1] = '/';
-	strcpy(&slot.path[PATH_END + 2], slot.name[which]);
-}
 
 static char inner;
 

@@ -22,8 +22,8 @@ pub(super) fn case_as(case: &Case, uid: u32) -> Case {
     out
 }
 
-/// Capabilities whose use by a case needs none here: the new user is the user's own, or the file is.
-const WITHOUT: [&str; 3] = ["fowner", "setuid", "setgid"];
+/// Capabilities whose use by a case needs none here: the new user is the user's own, or the file or the process is.
+const WITHOUT: [&str; 4] = ["fowner", "kill", "setuid", "setgid"];
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 const AF_PACKET: i32 = 17;
@@ -47,6 +47,7 @@ pub(super) fn needs_root(access: &AccessCase) -> Option<&'static str> {
         Op::Capability if !access.capability.as_deref().is_some_and(|name| WITHOUT.contains(&name)) => {
             Some("using a capability takes having it")
         }
+        Op::CapabilityNoaudit => Some("using a capability takes having it"),
         Op::DeepWrite => Some("what lies below a deep directory is root's"),
         Op::FtraceSwitch => Some("kernel.ftrace_enabled is root's"),
         Op::Socket => {

@@ -93,7 +93,7 @@ pub static DIFFERENCES: [DifferenceLine; 26] = [
     line(Difference::PROCFS, "the process's own entries of procfs", Strict::States),
     line(Difference::MAPPING, "executable mappings are not judged", Strict::States),
     line(Difference::MEMFD, "programs without a file", Strict::States),
-    line(Difference::SOCKETS, "sockets are judged when they are created, by seccomp", Strict::States),
+    line(Difference::SOCKETS, "sockets are judged when they are created, by seccomp", Strict::Both),
     line(Difference::CAPABILITIES, "capabilities are dropped, not judged", Strict::Refuses),
     line(Difference::REPORTS, "what is reported", Strict::States),
     line(Difference::PRIVILEGE, "no new privileges", Strict::States),
