@@ -53,7 +53,7 @@ pub enum AuditUnavailable {
     #[error("the kernel's audit settings cannot be read (CAP_AUDIT_CONTROL, outside of containers): run as root")]
     Status(#[source] Errno),
     /// Audit is off.
-    #[error("the kernel's audit is off : run `auditctl -e 1`, start auditd, or boot with audit=1")]
+    #[error("the kernel's audit is off: run `auditctl -e 1`, start auditd, or boot with audit=1")]
     Off,
 }
 

@@ -1,9 +1,10 @@
 //! From what a plan does to what it does not do: the numbered differences that concern this rule set.
 
 use palisade_policy::model::{Action, Class, NetworkObject, PathObject};
-use palisade_ruleset::{MULTI_CALL, Mode, Posture, Postures, Rule, RuleBody, RuleSet};
+use palisade_ruleset::{By, MULTI_CALL, Mode, Posture, Postures, Rule, RuleBody, RuleSet};
 
 use super::aliases::Aliases;
+use super::ask::Asker;
 use super::differences::{Difference, Effect, Gap};
 use super::plan::{NonRecursive, PlanOptions, Restricted};
 use super::programs::{PROGRAM_DIRECTORIES, Started};
@@ -11,7 +12,7 @@ use super::rights::Rights;
 use super::sockets::SyscallPolicy;
 use super::text;
 use super::view::View;
-use super::walk::Notes;
+use super::walk::{Notes, TYPICAL_NAME, join};
 
 /// What planning found.
 pub(super) struct Found<'a> {
@@ -36,7 +37,7 @@ pub(super) fn of(rules: &RuleSet, view: &dyn View, options: &PlanOptions, found:
     let mut out = Vec::new();
     of_rules(rules, view, &mut out);
     of_modes(rules, &mut out);
-    of_walk(found.notes, options, &mut out);
+    of_walk(rules, found.notes, options, &mut out);
     of_aliases(found.aliases, &mut out);
     if !found.handled.is_empty() {
         let text = "a name means the file that it named at start; one that is made or replaced later has no grant of its own";
@@ -177,7 +178,7 @@ fn of_modes(rules: &RuleSet, out: &mut Vec<Gap>) {
     }
 }
 
-fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
+fn of_walk(rules: &RuleSet, notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
     let Notes { looked_at, later, non_recursive, widened, flat, unlisted, floating, unseen, procfs, blocked: _, withheld: _ } =
         notes;
     let file = Some(Class::File);
@@ -192,8 +193,12 @@ fn of_walk(notes: &Notes, options: &PlanOptions, out: &mut Vec<Gap>) {
         let text = format!("without `recursive`, but granted with everything below: {}", named(widened.iter()));
         out.push(Gap::unmet(Difference::NON_RECURSIVE, Effect::Wider, file, Vec::new(), text));
     }
+    // What the base set alone opens (/dev/pts) is nothing that a policy says.
+    let asker = Asker::new(rules);
+    let by_base = |dir: &Vec<u8>| asker.read(&join(dir, TYPICAL_NAME), false).by == By::BaseSet.code();
+    let flat: Vec<&Vec<u8>> = flat.iter().filter(|dir| !by_base(dir)).collect();
     if !flat.is_empty() {
-        let dirs = named(flat.iter());
+        let dirs = named(flat.into_iter());
         let text = format!(
             "without `recursive`, but Landlock's grants are: no directory can be made in {dirs}, and one that others make there \
              is open with everything below"

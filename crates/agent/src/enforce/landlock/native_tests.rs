@@ -210,6 +210,18 @@ fn a_plain_directory_without_subdirectories_is_exact() {
 }
 
 #[test]
+fn what_the_base_set_alone_opens_is_no_reason_to_refuse() {
+    let unmet = |recursive: bool| {
+        let spec =
+            format!("  file: {{matchDirectories: [{{dir: /dev/shm/, recursive: {recursive}, readOnly: true, action: Allow}}]}}");
+        let plan = Plan::new(&rules_of(&spec, &RealView, &Workload::run()), &RealView, &options()).unwrap();
+        plan.unmet().map(|gap| (gap.difference, gap.text.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(unmet(true), [], "/dev/pts, whose entries the base set opens, is no directory of the policy's");
+    assert_eq!(unmet(false).iter().map(|gap| gap.0).collect::<Vec<_>>(), [Difference::NON_RECURSIVE]);
+}
+
+#[test]
 fn a_plain_directory_with_subdirectories_keeps_what_is_there() {
     let s = Scratch::new();
     let (x, deep) = (s.file("plain/x"), s.file("plain/sub/deep"));

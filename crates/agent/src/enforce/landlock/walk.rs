@@ -297,9 +297,11 @@ impl Walk<'_> {
             if widen {
                 self.notes.widened.insert(here.path.to_vec());
             }
-            if exact && grant == Grant::Names {
+            // Listing what others make below is L5's.
+            if exact && grant != Grant::List {
                 self.notes.flat.insert(here.path.to_vec());
-            } else {
+            }
+            if !(exact && grant == Grant::Names) {
                 full = full.with(Kinds::of(grant));
             }
         }
