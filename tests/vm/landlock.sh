@@ -64,8 +64,9 @@ wait $!
 check "a run beside it has its own denials" test "$(live other | grep -c .) $(live other | grep -oE 'x[0-9]+$')" = '2 x4'
 check "and not those of the other" test "$(live | grep -c .) $(live | grep -cE 'x[0-9]+$')" = '1 0'
 
-# Told or counted: more than a socket holds, by several processes.
-confined -- /usr/bin/perl -e 'for (1..4) { if (!fork) { open(F, "<", "/etc/shadow") for 1..2500; exit 0 } } 1 while wait != -1'
+# Told or counted: more than a socket holds, by several processes. The sum comes with the domain's end, which a kernel
+# that is still busy with its backlog would lose as well: then a loss is told without its size.
+confined -- /usr/bin/perl -e 'for (1..4) { if (!fork) { open(F, "<", "/etc/shadow") for 1..2500; exit 0 } } 1 while wait != -1; sleep 3'
 told=$(live | grep -oE '/etc/shadow.* x[0-9]+$' | grep -oE '[0-9]+$' | awk '{ n += $1 } END { print n + 0 }')
 single=$(live | grep '/etc/shadow' | grep -vcE ' x[0-9]+$')
 lost=$(grep -oE '[0-9]+ events lost' events | grep -oE '^[0-9]+' | tail -1)

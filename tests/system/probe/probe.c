@@ -375,8 +375,8 @@ __attribute__((used, noreturn)) void probe_main(long *stack)
 		leave(42);
 	if (argc >= 4 && equal(argv[1], "init"))
 		leave(launch_init(argc, argv));
-	if (argc == 2 && equal(argv[1], "contain"))
-		leave(launch_contain());
+	if (argc == 3 && equal(argv[1], "contain"))
+		leave(launch_contain(argv));
 	if (argc == 3 && equal(argv[1], "act"))
 		leave(launch_act(argv));
 	if (argc >= 3 && equal(argv[1], "deepen"))

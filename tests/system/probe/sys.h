@@ -118,7 +118,7 @@ extern const struct op file_ops[], task_ops[], socket_ops[];
 
 int launch_init(int argc, char **argv);
 int launch_act(char **argv);
-int launch_contain(void);
+int launch_contain(char **argv);
 int launch_deepen(int argc, char **argv);
 
 #endif

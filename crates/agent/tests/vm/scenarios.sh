@@ -203,6 +203,7 @@ links() {
 	grep "^message" $WORK/err
 	policy mounted /late/mnt/secret >$WORK/mounted.yaml
 	# From outside: mount-integrity keeps the workload from it.
+	rm $WORK/out
 	run --policy $WORK/mounted.yaml -- sh -c 'cat /late/there/secret; until mountpoint -q /late/mnt; do sleep 0.1; done; sleep 1; cat /late/there/secret' >$WORK/out 2>$WORK/err &
 	late=$!
 	waited=0

@@ -176,7 +176,7 @@ impl Image<'_> {
                 "user": {"uid": 0, "gid": 0},
                 "cwd": "/",
                 "env": ["PATH=/bin"],
-                "args": [LAUNCHER, "contain"],
+                "args": [LAUNCHER, "contain", if *network { "n" } else { "-" }],
                 "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
             },
             "mounts": all,
