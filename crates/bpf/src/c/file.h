@@ -75,7 +75,8 @@ int BPF_PROG(pal_file_open, struct file *file)
 }
 
 /* A change of an object, or of its name; `owned` is the inode whose owner counts. */
-static __always_inline int change(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation)
+static __always_inline int change_told(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation,
+				       u32 told)
 {
 	struct access a;
 	int refused = access_begin_at(&a, operation, FILE_WRITE, dentry, mount);
@@ -86,10 +87,16 @@ static __always_inline int change(struct dentry *dentry, struct vfsmount *mount,
 	}
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
+	a.s->told = told;
 	access_owner(&a, owned, mount);
 	refused = access_path(&a, dentry, mount);
 	access_end(&a);
 	return answer(refused, EACCES);
+}
+
+static __always_inline int change(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation)
+{
+	return change_told(dentry, mount, owned, operation, 0);
 }
 
 /* What does not exist yet belongs to the owner of its directory. */
@@ -153,17 +160,7 @@ int BPF_PROG(pal_path_chown, const struct path *path)
 /* An open that truncates has been judged, and reported, as a write of the same object a moment ago. */
 static __always_inline int truncate(struct dentry *dentry, struct vfsmount *mount, struct inode *inode)
 {
-	struct access a;
-	int refused = access_begin(&a, PAL_CLASS_FILE, PAL_OP_TRUNCATE, FILE_WRITE);
-
-	if (refused != GO_ON)
-		return answer(refused, EACCES);
-	if (is_opening())
-		a.s->told = STRICTEST;
-	access_owner(&a, inode, mount);
-	refused = access_path(&a, dentry, mount);
-	access_end(&a);
-	return answer(refused, EACCES);
+	return change_told(dentry, mount, inode, PAL_OP_TRUNCATE, is_opening() ? STRICTEST : 0);
 }
 
 /* truncate(2), and before 6.2 ftruncate(2) and open(O_TRUNC) too. */
