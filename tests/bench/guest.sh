@@ -7,6 +7,7 @@
 #
 #   bare NAME                   bench, outside of every run, in the root cgroup
 #   in-cgroup NAME              bench, outside of every run, in a cgroup like that of a run
+#   watch                       from here on somebody watches a directory of the root file system by inotify
 #   hold POLICY                 from here on a run of something else keeps the programs attached
 #   palisade NAME POLICY WORDS  bench, under `palisade run` with these options besides
 #   drop                        ends what `hold` began
@@ -95,6 +96,22 @@ prepare() {
     sync
 }
 
+# The first watch on a file system makes every open and close on it dearer, for everybody: the kernel then looks whether
+# the file's directory is a watched one.
+watch() {
+    mkdir -p /srv/watched
+    echo x >/srv/watched/file
+    tail --follow=name --lines=0 /srv/watched/file >/dev/null 2>&1 </dev/null &
+    watcher=$!
+    until grep -qs '^inotify wd:' /proc/$watcher/fdinfo/*; do
+        kill -0 $watcher 2>/dev/null || {
+            say watch failed tail ended
+            exit 1
+        }
+        sleep 0.1
+    done
+}
+
 hold() {
     ./palisade run --quiet --enforcer bpf --policy "$1" -- /b/bench-hold 1000000 </dev/null &
     holder=$!
@@ -135,6 +152,7 @@ while read -r step first second third; do
         # shellcheck disable=SC2016 # for the inner shell
         measure "$first" "$all" sh -c 'echo $$ >'$cgroup'/cgroup.procs && exec "$@"' sh
         ;;
+    watch) watch ;;
     hold) hold "$first" ;;
     palisade)
         # shellcheck disable=SC2086 # words

@@ -104,7 +104,11 @@ pub(super) fn open_budget(configuration: Configuration, tables: &[Table]) -> Opt
                 Some(LITERAL + GLOB_GROUP * groups)
             }
         },
-        Configuration::None | Configuration::NoneAgain | Configuration::NoneInCgroup | Configuration::AppArmor(..) => None,
+        Configuration::None
+        | Configuration::Watched
+        | Configuration::NoneAgain
+        | Configuration::NoneInCgroup
+        | Configuration::AppArmor(..) => None,
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
 [    1.0] noise
 bench: none calibrate 20022
 bench: none open-60 11867
+bench: watched open-60 11867
 bench: none-in-cgroup open-60 12000
 bench: none runs absent
 bench: literal-10 open-60 14900

@@ -40,8 +40,11 @@ spec:
 /// One thing whose cost is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Configuration {
-    /// No Palisade: what everything outside of workloads is compared with.
+    /// No Palisade.
     None,
+    /// No Palisade, from here on with an inotify watch on the file system: what everything outside of workloads is
+    /// compared with, since systemd has one on every machine. A run has its own, to see links that appear.
+    Watched,
     /// No Palisade, once more at the end: by how much two equal measurements differ.
     NoneAgain,
     /// No Palisade, in a cgroup of its own: what workloads are compared with, since they have one anyway.
@@ -71,6 +74,7 @@ impl Configuration {
     pub(super) fn key(self) -> String {
         match self {
             Self::None => "none".to_owned(),
+            Self::Watched => "watched".to_owned(),
             Self::NoneAgain => "none-again".to_owned(),
             Self::NoneInCgroup => "none-in-cgroup".to_owned(),
             Self::Unlabelled => "unlabelled".to_owned(),
@@ -84,6 +88,7 @@ impl Configuration {
     pub(super) fn title(self) -> String {
         match self {
             Self::None => "no Palisade (absolute)".to_owned(),
+            Self::Watched => "no Palisade, an inotify watch on the file system".to_owned(),
             Self::NoneAgain => "no Palisade, measured again".to_owned(),
             Self::NoneInCgroup => "no Palisade, in a cgroup".to_owned(),
             Self::Unlabelled => "attached, task of no workload".to_owned(),
@@ -97,7 +102,8 @@ impl Configuration {
     pub(super) fn baseline(self) -> Self {
         match self {
             Self::Palisade(..) | Self::NoBase(..) => Self::NoneInCgroup,
-            Self::None | Self::NoneAgain | Self::NoneInCgroup | Self::Unlabelled | Self::AppArmor(..) => Self::None,
+            Self::NoneAgain | Self::NoneInCgroup | Self::Unlabelled | Self::AppArmor(..) => Self::Watched,
+            Self::None | Self::Watched => Self::None,
         }
     }
 
@@ -105,6 +111,7 @@ impl Configuration {
         let key = self.key();
         match self {
             Self::None => vec![format!("bare {key}")],
+            Self::Watched => vec!["watch".to_owned(), format!("bare {key}")],
             Self::NoneInCgroup => vec![format!("in-cgroup {key}")],
             Self::NoneAgain => vec!["drop".to_owned(), format!("bare {key}")],
             Self::Unlabelled => vec![format!("hold {HOLD_POLICY}"), format!("bare {key}")],
@@ -162,7 +169,7 @@ pub(super) fn grouped(number: usize) -> String {
 impl Plan {
     /// All of it. What is surest to be done in time comes first.
     pub(super) fn whole() -> Self {
-        let mut configurations = vec![Configuration::None, Configuration::NoneInCgroup];
+        let mut configurations = vec![Configuration::None, Configuration::Watched, Configuration::NoneInCgroup];
         configurations.extend(APPARMOR_COUNTS.map(|count| Configuration::AppArmor(Mix::Literal, count)));
         configurations.push(Configuration::AppArmor(Mix::Globs, 100));
         configurations.push(Configuration::Unlabelled);
@@ -177,7 +184,8 @@ impl Plan {
 
     /// The 60-byte path alone, for use while working.
     pub(super) fn quick() -> Self {
-        let mut configurations = vec![Configuration::None, Configuration::NoneInCgroup, Configuration::Unlabelled];
+        let mut configurations =
+            vec![Configuration::None, Configuration::Watched, Configuration::NoneInCgroup, Configuration::Unlabelled];
         configurations.extend(QUICK_COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
         Self { configurations, operations: QUICK_OPERATIONS }
     }
@@ -196,7 +204,11 @@ impl Plan {
                 Configuration::AppArmor(mix, count) => {
                     files.push((profile_file(mix, count), Rules::new(count, mix).profile()));
                 }
-                Configuration::None | Configuration::NoneAgain | Configuration::NoneInCgroup | Configuration::Unlabelled => {}
+                Configuration::None
+                | Configuration::Watched
+                | Configuration::NoneAgain
+                | Configuration::NoneInCgroup
+                | Configuration::Unlabelled => {}
             }
         }
         let steps: Vec<String> = self.configurations.iter().flat_map(|configuration| configuration.steps()).collect();

@@ -69,7 +69,9 @@ impl Findings {
             }
             let (proof, denied) = (figures.proof(&key), figures.number(&key, "denied").is_some());
             let (called, holds) = match configuration {
-                Configuration::None | Configuration::NoneAgain | Configuration::NoneInCgroup => (!proof.holds(), !denied),
+                Configuration::None | Configuration::Watched | Configuration::NoneAgain | Configuration::NoneInCgroup => {
+                    (!proof.holds(), !denied)
+                }
                 Configuration::Unlabelled => (proof.holds(), !denied),
                 Configuration::Palisade(..) | Configuration::NoBase(..) => (proof.holds(), denied),
                 Configuration::AppArmor(..) => (!proof.holds(), denied),
@@ -158,6 +160,7 @@ impl Findings {
                     _ => "-".to_owned(),
                 },
                 Configuration::None
+                | Configuration::Watched
                 | Configuration::NoneAgain
                 | Configuration::NoneInCgroup
                 | Configuration::Unlabelled
@@ -251,6 +254,9 @@ bench: none calibrate 20010
 bench: none open-60 10000
 bench: none denied allowed
 bench: none runs absent
+bench: watched open-60 10000
+bench: watched denied allowed
+bench: watched runs absent
 bench: none-in-cgroup open-60 10100
 bench: none-in-cgroup denied allowed
 bench: none-in-cgroup runs absent
