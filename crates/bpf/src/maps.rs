@@ -78,6 +78,11 @@ pub enum OwnDirectory {
     Home,
 }
 
+impl OwnDirectory {
+    /// `PAL_OWN`.
+    const COUNT: usize = 2;
+}
+
 /// Why a map could not be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -334,7 +339,7 @@ impl Iterated {
 impl Own {
     const DIRECTORIES: &'static str = "pal_own";
     const LINKS: &'static str = "pal_links";
-    /// `struct pal_own`.
+    /// `struct pal_own`, of which `struct pal_owns` has one for each directory.
     const BYTES: usize = 16;
 
     /// Notes a directory: from now on no labelled task touches it, or what lies in it.
@@ -345,14 +350,19 @@ impl Own {
         let at = fs::metadata(path).map_err(|source| MapError::File { path: path.to_owned(), source })?;
         // stat's numbering of devices, and the kernel's own.
         let dev = rustix::fs::major(at.dev()) << 20 | rustix::fs::minor(at.dev());
-        let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&at.ino().to_ne_bytes());
-        bytes[8..12].copy_from_slice(&dev.to_ne_bytes());
-        let index: u32 = match which {
-            OwnDirectory::Pins => 0,
-            OwnDirectory::Home => 1,
-        };
-        let result = self.directories.update(&index.to_ne_bytes(), &bytes, MapFlags::ANY);
+        let key = 0_u32.to_ne_bytes();
+        let found = self.directories.lookup(&key, MapFlags::ANY);
+        let found = found.map_err(|source| failed(&self.directories, "read the directories", source))?;
+        let mut all = found.unwrap_or_default();
+        all.resize(OwnDirectory::COUNT * Self::BYTES, 0);
+        let start = Self::BYTES
+            * match which {
+                OwnDirectory::Pins => 0,
+                OwnDirectory::Home => 1,
+            };
+        all[start..start + 8].copy_from_slice(&at.ino().to_ne_bytes());
+        all[start + 8..start + 12].copy_from_slice(&dev.to_ne_bytes());
+        let result = self.directories.update(&key, &all, MapFlags::ANY);
         result.map_err(|source| failed(&self.directories, "note a directory", source))
     }
 

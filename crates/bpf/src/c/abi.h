@@ -8,7 +8,7 @@
 #ifndef PAL_ABI_H
 #define PAL_ABI_H
 
-#define PAL_ABI_VERSION 4
+#define PAL_ABI_VERSION 5
 
 /* ------------------------------------------------------------------ tables
  *
@@ -249,7 +249,10 @@ struct pal_state {
 	__u64 pad;
 };
 
-/* pal_own[PAL_OWN_*]: directories that are Palisade's, with all that is below. Inode 0: not known. */
+/*
+ * pal_own[0].at[PAL_OWN_*]: directories that are Palisade's, with all that is below. Never on one file system: pins lie
+ * on a bpffs, which has room for nothing else. Inode 0: not known.
+ */
 #define PAL_OWN_PINS 0
 #define PAL_OWN_HOME 1
 #define PAL_OWN 2
@@ -257,6 +260,10 @@ struct pal_own {
 	__u64 inode;
 	__u32 dev;		/* major << 20 | minor */
 	__u32 pad;
+};
+
+struct pal_owns {
+	struct pal_own at[PAL_OWN];
 };
 
 #define PAL_LINKS 256		/* pal_links: ids of Palisade's links */

@@ -6,15 +6,15 @@
 #define PAL_FILE_H
 
 /* Whether an open is one that the kernel makes for an exec or for a stacked file system. */
-static __always_inline bool is_inner_open(struct file *file)
+static __always_inline bool is_inner_open(struct file *file, u32 mode, u32 flags)
 {
-	if (file->f_flags & FMODE_EXEC)
+	if (flags & FMODE_EXEC)
 		return true;
 	/*
 	 * Before 6.5 overlayfs opens the real file under the path of its own, already judged, file: two signs, because
 	 * bits of f_mode move between kernels. Later it opens it by a mount of its own, which is no part of any tree.
 	 */
-	return file->f_mode & FMODE_NOACCOUNT && file->f_inode != file->f_path.dentry->d_inode;
+	return mode & FMODE_NOACCOUNT && file->f_inode != file->f_path.dentry->d_inode;
 }
 
 /* An open that no file rule judges: through a detached mount it is mount-integrity's. */
@@ -25,7 +25,7 @@ static __always_inline int open_detached(struct pal_task *task, struct file *fil
 	u64 namespace;
 
 	if (bpf_core_read(&namespace, sizeof(namespace), &m->mnt_ns) || namespace == (u64)current->nsproxy->mnt_ns ||
-	    namespace == MNT_NS_INTERNAL || is_inner_open(file) || !is_detached(namespace))
+	    namespace == MNT_NS_INTERNAL || is_inner_open(file, file->f_mode, file->f_flags) || !is_detached(namespace))
 		return 0;
 	return mount_unnamed(task, PAL_OP_OPEN_DETACHED);
 }
@@ -60,9 +60,9 @@ int BPF_PROG(pal_file_open, struct file *file)
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
 	refused = 0;
-	if (!is_inner_open(file)) {
+	if (!is_inner_open(file, mode, flags)) {
 		if (a.task->created) {
-			if (a.task->created == (u64)file->f_path.dentry)
+			if (a.task->created == (u64)dentry)
 				a.s->told = a.task->created_told;
 			a.task->created = 0;
 		}

@@ -82,9 +82,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PAL_OWN);
+	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct pal_own);
+	__type(value, struct pal_owns);
 } pal_own SEC(".maps");
 
 struct {

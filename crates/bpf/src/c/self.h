@@ -13,38 +13,50 @@
 /* Levels of a directory tree of Palisade's that can be deep: ROOT/links/NAME, ROOT/legends/FILE. */
 #define OWN_LEVELS 4
 
-/* Whether an object is one of Palisade's directories, or lies in one. */
+static __always_inline struct pal_owns *owns(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&pal_own, &zero);
+}
+
+/* Whether a directory of Palisade's is the object, or one of those above it. */
+static __always_inline bool lies_in(struct dentry *dentry, u64 wanted)
+{
+#pragma clang loop unroll(full)
+	for (int level = 0; level < OWN_LEVELS; level++) {
+		struct inode *inode = dentry->d_inode;
+
+		if (inode && inode->i_ino == wanted)
+			return true;
+		dentry = dentry->d_parent;
+	}
+	return false;
+}
+
+/* Whether an object is one of Palisade's directories, or lies in one. Nearly always the file system tells. */
 static __always_inline bool is_own(struct dentry *dentry)
 {
-	u32 pins = PAL_OWN_PINS, home = PAL_OWN_HOME, dev = dentry->d_sb->s_dev;
-	struct pal_own *own[PAL_OWN] = { bpf_map_lookup_elem(&pal_own, &pins), bpf_map_lookup_elem(&pal_own, &home) };
+	struct pal_owns *own = owns();
+	u32 dev;
 
-	if (!closed(CLOSER_SELF))
+	if (!closed(CLOSER_SELF) || !own)
 		return false;
-	for (int i = 0; i < PAL_OWN; i++) {
-		struct dentry *at = dentry;
-		u64 wanted;
-
-		if (!own[i] || own[i]->dev != dev || !own[i]->inode)
-			continue;
-		wanted = own[i]->inode;
-		for (int level = 0; level < OWN_LEVELS; level++) {
-			struct inode *inode = at->d_inode;
-
-			if (inode && inode->i_ino == wanted)
-				return true;
-			at = at->d_parent;
-		}
-	}
+	dev = dentry->d_sb->s_dev;
+	if (dev == own->at[PAL_OWN_HOME].dev && own->at[PAL_OWN_HOME].inode)
+		return lies_in(dentry, own->at[PAL_OWN_HOME].inode);
+	if (dev == own->at[PAL_OWN_PINS].dev && own->at[PAL_OWN_PINS].inode)
+		return lies_in(dentry, own->at[PAL_OWN_PINS].inode);
 	return false;
 }
 
 /* The same for an address. */
 static __always_inline bool is_own_by_reads(u64 dentry)
 {
-	u32 home = PAL_OWN_HOME, dev = 0;
-	struct pal_own *own = bpf_map_lookup_elem(&pal_own, &home);
+	struct pal_owns *all = owns();
+	struct pal_own *own = all ? &all->at[PAL_OWN_HOME] : NULL;
 	struct super_block *super;
+	u32 dev = 0;
 
 	if (!own || !own->inode || bpf_core_read(&super, sizeof(super), &((struct dentry *)dentry)->d_sb) ||
 	    bpf_core_read(&dev, sizeof(dev), &super->s_dev) || dev != own->dev)
@@ -66,10 +78,9 @@ static __always_inline bool is_own_by_reads(u64 dentry)
 /* Whether it is the file system that the pins lie in. */
 static __always_inline bool is_pins_super(struct super_block *super)
 {
-	u32 pins = PAL_OWN_PINS;
-	struct pal_own *own = bpf_map_lookup_elem(&pal_own, &pins);
+	struct pal_owns *own = owns();
 
-	return closed(CLOSER_SELF) && own && own->inode && own->dev == super->s_dev;
+	return closed(CLOSER_SELF) && own && own->at[PAL_OWN_PINS].inode && own->at[PAL_OWN_PINS].dev == super->s_dev;
 }
 
 static __always_inline bool is_called(struct dentry *dentry, const char *name, u32 size)

@@ -91,6 +91,17 @@ static __always_inline u32 mask_if_zero(u32 x)
 	return (u32)(((s64)(u64)x - 1) >> 63);
 }
 
+/* a + b in the register of a: clang adds up in that of b, which it has to copy because b is needed again. */
+static __always_inline u32 plus(u32 a, u32 b)
+{
+#ifdef __bpf__
+	asm volatile("%0 += %1" : "+w"(a) : "w"(b));
+	return a;
+#else
+	return a + b;
+#endif
+}
+
 #define STRICTEST 3
 
 /* Block, would block, audit, allow: how a decision stands against another of the same access. */

@@ -39,6 +39,22 @@ static __always_inline u64 SIZED(word)(const struct SIZED(table) *table, u32 i)
 	return table->t[i & ((1u << PAL_BITS) - 1)];
 }
 
+/*
+ * The same for a walk, which spends most of its time here: the address is made in the register of the index. clang
+ * copies the pointer first, and with the addition of state and byte (table.h) that is one instruction in eight.
+ */
+static __always_inline u64 SIZED(entry)(const struct SIZED(table) *table, u32 i)
+{
+#ifdef __bpf__
+	u64 at = (u64)(i & ((1u << PAL_BITS) - 1)) << 3;
+
+	asm volatile("%0 += %1" : "+r"(at) : "r"(table));
+	return *(const u64 *)(at + __builtin_offsetof(struct SIZED(table), t));
+#else
+	return SIZED(word)(table, i);
+#endif
+}
+
 /* The part of a handle that stands in the table itself. */
 __noinline u64 SIZED(open)(u32 slot, u32 class)
 {
@@ -68,14 +84,14 @@ __noinline u64 SIZED(walk)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
 	for (int i = 0; i < WALK_BYTES / WALK_UNROLLED; i++) {
 #pragma clang loop unroll(full)
 		for (int k = 0; k < WALK_UNROLLED; k++) {
-			u8 byte = p[k];
+			u32 byte = (u8)p[k];
 			u64 entry;
 
 			if (!byte)
 				goto end;
-			entry = SIZED(word)(table, state + byte);
+			entry = SIZED(entry)(table, plus(byte, state));
 			if ((u32)entry != state)
-				entry = SIZED(word)(table, state);
+				entry = SIZED(entry)(table, state);
 			state = entry >> 32;
 			if (state & PAL_SINK) {
 				state &= ~PAL_SINK;
