@@ -240,6 +240,7 @@ mod tests {
         same("PAL_COMM", COMM as u64);
         same("PAL_ARGUMENTS_MAX", ARGUMENTS_MAX as u64);
         same("PAL_EVENT_ARGUMENTS_CUT", Event::ARGUMENTS_CUT.into());
+        same("PAL_EVENT_SHADOW", Event::SHADOW.into());
         same("PAL_LABEL_AUDIT", LabelWord::AUDIT.into());
         same("PAL_LABEL_LIVE", LabelWord::LIVE.into());
         for verdict in Verdict::ALL {
@@ -297,6 +298,7 @@ mod tests {
             ("flags", 112),
             ("port", 116),
             ("address", 120),
+            ("shadow", 136),
         ] {
             assert_eq!(event.get(member), Some(&offset), "pal_event.{member}");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::operation::{Object, Operation};
 use crate::time::Timestamp;
-use crate::verdict::{Decider, Enforcer, Verdict};
+use crate::verdict::{Decider, Enforcer, Shadow, Verdict};
 
 /// One entry of the stream. Shared, because a stream is fanned out to several readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Event {
     pub verdict: Verdict,
     /// Who decided.
     pub decider: Decider,
+    /// What policies in audited mode would have made of it, where that is another verdict that no verdict here tells.
+    pub shadow: Option<Shadow>,
     /// What carried it out.
     pub enforcer: Enforcer,
     /// The generation of the rule set that decided; 0 where there is none.

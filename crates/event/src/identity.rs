@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event::Event;
 use crate::operation::{Object, Operation};
-use crate::verdict::{Decider, Verdict};
+use crate::verdict::{Decider, Shadow, Verdict};
 
 /// An event as a key: equal where program, operation, object, decider and verdict are.
 #[derive(Clone, Debug)]
@@ -23,9 +23,9 @@ fn matter(event: &Event) -> Matter<'_> {
     (&event.process.program, event.operation, &event.object, &event.decider, event.verdict)
 }
 
-fn origin(event: &Event) -> (Option<Names<'_>>, u32, crate::Enforcer, u64) {
+fn origin(event: &Event) -> (Option<Names<'_>>, u32, crate::Enforcer, u64, Option<&Shadow>) {
     let names = event.workload.as_deref().map(|w| (&*w.namespace, &*w.pod, &*w.container, &*w.container_id));
-    (names, event.process.uid, event.enforcer, event.generation)
+    (names, event.process.uid, event.enforcer, event.generation, event.shadow.as_ref())
 }
 
 // === impl ByMatter, ByOrigin ===

@@ -127,6 +127,12 @@ pub struct Alert<'a> {
     pub palisade_rule: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub palisade_origin: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub palisade_shadow: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub palisade_shadow_policy: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub palisade_shadow_rule: String,
     #[serde(skip_serializing_if = "zero")]
     pub palisade_generation: u64,
     #[serde(skip_serializing_if = "zero")]
@@ -183,6 +189,7 @@ impl<'a> Alert<'a> {
             arguments_cut,
             verdict,
             decider,
+            shadow,
             enforcer,
             generation,
         } = event;
@@ -260,6 +267,9 @@ impl<'a> Alert<'a> {
             palisade_policy: rule.map(|r| r.policy.to_string()).unwrap_or_default(),
             palisade_rule: decider.rule_name(),
             palisade_origin: rule.map(|r| format!("{}:{}", r.origin.file, r.origin.line)).unwrap_or_default(),
+            palisade_shadow: shadow.as_ref().map_or("", |s| s.word()),
+            palisade_shadow_policy: shadow.as_ref().map_or("", |s| s.decider.policy_name()),
+            palisade_shadow_rule: shadow.as_ref().map(|s| s.decider.rule_name()).unwrap_or_default(),
             palisade_generation: *generation,
             palisade_count: if many { repeats.count.get() } else { 0 },
             palisade_first: if many { repeats.first.to_string() } else { String::new() },

@@ -99,7 +99,7 @@ impl Summary {
         let total = match event.verdict {
             Verdict::Block(_) => &mut self.totals.block,
             Verdict::WouldBlock => &mut self.totals.would_block,
-            Verdict::Audit => &mut self.totals.audit,
+            Verdict::Audit | Verdict::WouldAudit => &mut self.totals.audit,
         };
         *total = total.saturating_add(count);
         let key = ByMatter(Arc::clone(event));
@@ -130,7 +130,7 @@ impl Summary {
             let group = match event.verdict {
                 Verdict::Block(_) => 0_u8,
                 Verdict::WouldBlock => 1,
-                Verdict::Audit => 2,
+                Verdict::Audit | Verdict::WouldAudit => 2,
             };
             let Cells { verdict: _, operation: _, program: _, object, decided_by, origin, count } = row.cells();
             let program = event.process.program.clone();

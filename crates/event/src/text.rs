@@ -96,7 +96,7 @@ impl Text {
         let verdict = match event.verdict {
             Verdict::Block(_) => styles.block,
             Verdict::WouldBlock => styles.would_block,
-            Verdict::Audit => styles.audit,
+            Verdict::Audit | Verdict::WouldAudit => styles.audit,
         };
         self.time(out, event.time.clock());
         column(out, verdict, event.verdict.word(), Verdict::WORD_WIDTH);
@@ -109,6 +109,9 @@ impl Text {
         styled(out, styles.decided_by, &decided_by(&event.decider));
         if layout.origin && event.decider.rule().is_some() {
             let _ = write!(out, "  {}", origin(&event.decider));
+        }
+        if let Some(shadow) = &event.shadow {
+            let _ = write!(out, "  (would {} by {})", shadow.word().to_ascii_lowercase(), decided_by(&shadow.decider));
         }
         let count = event.repeats.count.get();
         if count > 1 {

@@ -16,6 +16,17 @@ pub enum Verdict {
     WouldBlock,
     /// It passed and was to be reported.
     Audit,
+    /// It passed and, but for audited mode, would have been reported.
+    WouldAudit,
+}
+
+/// What policies in audited mode would have made of an access, where they would not have blocked what passes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shadow {
+    /// It would have been reported as well; else it would have passed in silence.
+    pub audits: bool,
+    /// Who would have decided.
+    pub decider: Decider,
 }
 
 /// The error number that the task was given; never 0.
@@ -85,6 +96,7 @@ impl Verdict {
             Self::Block(_) => "Block",
             Self::WouldBlock => "would block",
             Self::Audit => "Audit",
+            Self::WouldAudit => "would audit",
         }
     }
 
@@ -97,7 +109,7 @@ impl Verdict {
         match self {
             Self::Block(_) => "Block",
             Self::WouldBlock => "Audit (Block)",
-            Self::Audit => "Audit",
+            Self::Audit | Self::WouldAudit => "Audit",
         }
     }
 
@@ -106,8 +118,18 @@ impl Verdict {
     pub fn result(self) -> Cow<'static, str> {
         match self {
             Self::Block(errno) => errno.text(),
-            Self::WouldBlock | Self::Audit => Cow::Borrowed("Passed"),
+            Self::WouldBlock | Self::Audit | Self::WouldAudit => Cow::Borrowed("Passed"),
         }
+    }
+}
+
+// === impl Shadow ===
+
+impl Shadow {
+    /// What it would have been.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.audits { "Audit" } else { "Allow" }
     }
 }
 

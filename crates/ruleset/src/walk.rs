@@ -6,8 +6,8 @@ use palisade_policy::model::Class;
 use crate::access::{Access, Actor, FileMode, MountChange, Object, Operation, Program};
 use crate::compile::{
     ACCEPT_MASK, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_ENFORCED, CODE_MASK, COMPOSE, ClassHeader, HEADER_BYTES, LIVE,
-    MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE, SINK, SLOTS_MAX, TABLE_CLASSES, TABLE_FOLD, TABLE_HOST,
-    TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
+    MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE, SHADOWED, SINK, SLOTS_MAX, TABLE_CLASSES, TABLE_FOLD,
+    TABLE_HOST, TableHeader, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use crate::decision::{BuiltIn, By, Verdict};
 use crate::endpoint;
@@ -21,6 +21,8 @@ pub struct Walked {
     pub by: Option<By>,
     /// An audited policy would have denied it; `by` names it.
     pub would_block: bool,
+    /// What audited policies would have made of it otherwise, and who.
+    pub shadow: Option<(Verdict, Option<By>)>,
 }
 
 /// A table, read from the bytes that the kernel gets.
@@ -38,7 +40,8 @@ struct End {
 }
 
 const BLOCK: u32 = 2;
-
+/// `DECISION_SHADOW`.
+const SHADOW: u64 = 1 << 58;
 const SAYS_MASK: u32 = 3;
 const SAYS_AUDIT: u32 = 1;
 const SAYS_ALLOW: u32 = 2;
@@ -47,16 +50,14 @@ const SAYS_BLOCK: u32 = 3;
 // === impl Walked ===
 
 impl Walked {
-    const PASS: Self = Self { verdict: Verdict::Allow, by: None, would_block: false };
+    const PASS: Self = Self { verdict: Verdict::Allow, by: None, would_block: false, shadow: None };
 
-    fn from_word(word: u32) -> Self {
-        let by = By::from_code(word & CODE_MASK);
-        let verdict = match word >> VERDICT_SHIFT {
-            0 => Verdict::Allow,
-            2 => Verdict::Block,
-            _ => Verdict::Audit,
-        };
-        Self { verdict, by, would_block: word >> VERDICT_SHIFT == WOULD_BLOCK }
+    fn from_decision(decision: u64) -> Self {
+        let word = low_word(decision);
+        let (verdict, by) = (verdict(word >> VERDICT_SHIFT), By::from_code(word & CODE_MASK));
+        let shadow = low_word(decision >> 32);
+        let shadow = (decision & SHADOW != 0).then(|| (self::verdict(shadow >> 24 & 3), By::from_code(shadow & CODE_MASK)));
+        Self { verdict, by, would_block: word >> VERDICT_SHIFT == WOULD_BLOCK, shadow }
     }
 }
 
@@ -73,6 +74,47 @@ fn by_marks(marks: u32, denies: [u32; 2], rule: BuiltIn) -> u32 {
     } else {
         0
     }
+}
+
+fn verdict(number: u32) -> Verdict {
+    match number {
+        0 => Verdict::Allow,
+        BLOCK => Verdict::Block,
+        _ => Verdict::Audit,
+    }
+}
+
+fn low_word(number: u64) -> u32 {
+    (number & 0xffff_ffff) as u32
+}
+
+/// A decision of its two halves, as it is and as it would be with policies in audited mode: `shadow_join` in C.
+fn join(real: u32, with: u32) -> u64 {
+    let code = with & CODE_MASK;
+    if real >> VERDICT_SHIFT == with >> VERDICT_SHIFT {
+        return real.into();
+    }
+    if with >> VERDICT_SHIFT == BLOCK {
+        return (WOULD_BLOCK << VERDICT_SHIFT | real & (OPENS_DEVICE[0] | OPENS_DEVICE[1]) | code).into();
+    }
+    u64::from(real) | SHADOW | u64::from((with >> VERDICT_SHIFT) << 24 | code) << 32
+}
+
+/// What a decision would be with policies in audited mode.
+fn with_audited(decision: u64) -> u32 {
+    let (real, shadow) = (low_word(decision), low_word(decision >> 32));
+    if decision & SHADOW != 0 {
+        (shadow >> 24 & 3) << VERDICT_SHIFT | shadow & CODE_MASK
+    } else if real >> VERDICT_SHIFT == WOULD_BLOCK {
+        BLOCK << VERDICT_SHIFT | real & CODE_MASK
+    } else {
+        real
+    }
+}
+
+/// Whether the posture speaks in a decision or in its shadow.
+fn names_posture(decision: u64) -> bool {
+    [decision, decision >> 32].into_iter().any(|part| low_word(part) & CODE_MASK == By::DefaultPosture.code())
 }
 
 // === impl Table ===
@@ -123,15 +165,15 @@ impl Table {
             },
             Operation::Capability { number } => self.row(Class::Capability, usize::from(*number), own, actor),
             Operation::MoveDirectory { object } => self.move_directory(object),
-            Operation::Mount(change) => self.mount(change),
+            Operation::Mount(change) => self.mount(change).into(),
             Operation::Attach { target } => {
                 // A memfd's name is no identity.
                 let same = matches!((&actor.program, target), (Program::Path(a), Program::Path(b)) if a == b);
-                if same { 0 } else { self.header.attach }
+                if same { 0 } else { self.header.attach.into() }
             }
-            Operation::TouchPalisade => built_in(BLOCK, BuiltIn::SelfProtection),
+            Operation::TouchPalisade => built_in(BLOCK, BuiltIn::SelfProtection).into(),
         };
-        Walked::from_word(decision)
+        Walked::from_decision(decision)
     }
 
     fn low(&self, index: u32) -> u32 {
@@ -180,14 +222,23 @@ impl Table {
         &self.header.classes[place]
     }
 
-    fn row(&self, class: Class, row: usize, source: u32, actor: &Actor) -> u32 {
+    /// A decision as a cell has it.
+    fn decision(&self, word: u32) -> u64 {
+        if word & SHADOWED == 0 {
+            return word.into();
+        }
+        let pair = word & CODE_MASK;
+        join(self.low(pair), self.high(pair))
+    }
+
+    fn row(&self, class: Class, row: usize, source: u32, actor: &Actor) -> u64 {
         let class = self.class(class);
         if class.flags & CLASS_ACTIVE == 0 {
             return 0;
         }
         let column = self.low(class.column_map + source * 2 + u32::from(actor.terminal));
         let row = u32::try_from(row).unwrap_or(u32::MAX);
-        self.low(class.automata[0].cells + row * class.columns + column)
+        self.decision(self.low(class.automata[0].cells + row * class.columns + column))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the twin of the kernel's function, which takes scalars only")]
@@ -200,14 +251,14 @@ impl Table {
         actor: &Actor,
         owner: Option<u32>,
         operation: usize,
-    ) -> u32 {
+    ) -> u64 {
         let class = self.class(class);
         if class.flags & CLASS_ACTIVE == 0 {
             return 0;
         }
         match object.text() {
             Some(text) => self.text(class, &text, invoked_as, source, actor, owner, operation),
-            None => class.unresolvable,
+            None => self.decision(class.unresolvable),
         }
     }
 
@@ -222,7 +273,7 @@ impl Table {
         actor: &Actor,
         owner: Option<u32>,
         operation: usize,
-    ) -> u32 {
+    ) -> u64 {
         if class.flags & CLASS_ACTIVE == 0 {
             return 0;
         }
@@ -245,10 +296,10 @@ impl Table {
             [one] => self.cell(class, *one, column, operation, is_owner),
             several => self.compose(class, several, column, operation, is_owner, false),
         };
-        if decision & CODE_MASK != By::DefaultPosture.code() || !self.base_set(class, text, operation) {
+        if !names_posture(decision) || !self.base_set(class, text, operation) {
             return decision;
         }
-        if class.base == COMPOSE { self.compose(class, &met, column, operation, is_owner, true) } else { class.base }
+        if class.base == COMPOSE { self.compose(class, &met, column, operation, is_owner, true) } else { class.base.into() }
     }
 
     /// Whether the base set lets an operation on a path pass.
@@ -264,14 +315,14 @@ impl Table {
         starts.fold(0, |marks, start| marks | self.record(start, path))
     }
 
-    fn move_directory(&self, object: &Object) -> u32 {
+    fn move_directory(&self, object: &Object) -> u64 {
         let class = self.class(Class::File);
         if class.flags & CLASS_ACTIVE == 0 || self.header.flags & TABLE_HOST != 0 {
             return 0;
         }
-        let Object::Path(path) = object else { return class.unresolvable };
+        let Object::Path(path) = object else { return self.decision(class.unresolvable) };
         let marks = self.marks(class, &[path.as_slice(), b"/"].concat());
-        by_marks(marks, LIVE, BuiltIn::TreeIntegrity)
+        by_marks(marks, LIVE, BuiltIn::TreeIntegrity).into()
     }
 
     fn mount(&self, change: &MountChange) -> u32 {
@@ -295,32 +346,34 @@ impl Table {
     }
 
     /// The decision on an open of a block device, from that on any other file.
-    fn device(&self, decision: u32) -> u32 {
+    fn device(&self, decision: u64) -> u64 {
         let class = self.class(Class::File);
-        let verdict = decision >> VERDICT_SHIFT;
-        if class.flags & CLASS_ACTIVE == 0 || self.header.flags & TABLE_HOST != 0 || verdict == BLOCK {
+        if class.flags & CLASS_ACTIVE == 0 || self.header.flags & TABLE_HOST != 0 {
             return decision;
         }
-        if class.flags & CLASS_ENFORCED != 0 && decision & OPENS_DEVICE[0] == 0 {
-            return built_in(BLOCK, BuiltIn::Device);
+        let mut real = low_word(decision);
+        let mut with = with_audited(decision);
+        let flags = real;
+        if class.flags & CLASS_ENFORCED != 0 && real >> VERDICT_SHIFT != BLOCK && flags & OPENS_DEVICE[0] == 0 {
+            real = built_in(BLOCK, BuiltIn::Device);
         }
-        if verdict != WOULD_BLOCK && decision & OPENS_DEVICE[1] == 0 {
-            return built_in(WOULD_BLOCK, BuiltIn::Device);
+        if with >> VERDICT_SHIFT != BLOCK && flags & OPENS_DEVICE[1] == 0 {
+            with = built_in(BLOCK, BuiltIn::Device);
         }
-        decision
+        join(real, with)
     }
 
-    fn cell(&self, class: &ClassHeader, end: End, column: u32, operation: usize, is_owner: bool) -> u32 {
+    fn cell(&self, class: &ClassHeader, end: End, column: u32, operation: usize, is_owner: bool) -> u64 {
         let at = class.automata[end.automaton].cells + end.accept * class.columns + column;
         let word = if operation == 0 { self.low(at) } else { self.high(at) };
         if word & OWNER_DEPENDS == 0 {
-            return word;
+            return self.decision(word);
         }
         let pair = word & CODE_MASK;
-        if is_owner { self.high(pair) } else { self.low(pair) }
+        self.decision(if is_owner { self.high(pair) } else { self.low(pair) })
     }
 
-    fn compose(&self, class: &ClassHeader, ends: &[End], column: u32, operation: usize, is_owner: bool, base: bool) -> u32 {
+    fn compose(&self, class: &ClassHeader, ends: &[End], column: u32, operation: usize, is_owner: bool, base: bool) -> u64 {
         let mut best = [0_u32; SLOTS_MAX];
         let mut decided = [0_u32; SLOTS_MAX];
         let part = u32::try_from(operation * 2 + usize::from(is_owner)).unwrap_or(0);
@@ -333,19 +386,14 @@ impl Table {
                 decided[i] = decided[i].max(self.high(at));
             }
         }
-        let posture = if base { 0 } else { class.posture[operation] };
+        let posture = if base { By::BaseSet.code() } else { class.posture[operation] };
         let real = self.evaluate(class, &best, &decided, !class.audited, posture);
-        if real >> VERDICT_SHIFT == BLOCK {
-            return real;
-        }
         let with = if class.audited == 0 { real } else { self.evaluate(class, &best, &decided, u32::MAX, posture) };
-        if with >> VERDICT_SHIFT == BLOCK {
-            return WOULD_BLOCK << VERDICT_SHIFT | with & CODE_MASK | real & OPENS_DEVICE[0];
-        }
-        real | if with & OPENS_DEVICE[0] == 0 { 0 } else { OPENS_DEVICE[1] }
+        let device = if with & OPENS_DEVICE[0] == 0 { 0 } else { OPENS_DEVICE[1] };
+        join(real | device, with)
     }
 
-    /// With a posture of 0, which is to allow, for what the base set lets pass.
+    /// With a posture that is to allow, for what the base set lets pass.
     fn evaluate(&self, class: &ClassHeader, best: &[u32], decided: &[u32], mask: u32, posture: u32) -> u32 {
         let (mut upper, mut lower, mut audit, mut unheard) = (0, 0, 0, false);
         for slot in 0..class.slots {
@@ -372,15 +420,15 @@ impl Table {
         let greatest = |says: u32| [upper, lower].into_iter().filter(|v| v & SAYS_MASK == says).max().unwrap_or(0);
         let (block, allow) = (greatest(SAYS_BLOCK), greatest(SAYS_ALLOW));
         let code = |key: u32| self.low(class.ranks + (key >> 2));
-        if block != 0 {
-            return 2 << VERDICT_SHIFT | code(block);
-        }
-        let by_posture = allow == 0 && unheard;
-        if by_posture && posture >> VERDICT_SHIFT == 2 {
-            return posture;
-        }
         let opens = |key: &u32| key & SAYS_MASK == SAYS_ALLOW && self.high(class.ranks + (key >> 2)) != 0;
         let device = if [upper, lower].iter().any(opens) { OPENS_DEVICE[0] } else { 0 };
+        if block != 0 {
+            return BLOCK << VERDICT_SHIFT | code(block) | device;
+        }
+        let by_posture = allow == 0 && unheard;
+        if by_posture && posture >> VERDICT_SHIFT == BLOCK {
+            return posture;
+        }
         if audit != 0 {
             return 1 << VERDICT_SHIFT | code(audit) | device;
         }

@@ -23,6 +23,7 @@ const ACCESSES_PER_SCENE: u64 = 50;
 fn tables_decide_what_decide_decides() {
     let (rounds, mut rng) = rounds_and_seed(ROUNDS);
     let (mut compared, mut refused, mut composed, mut overflowed) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut shadows = 0;
     for _ in 0..rounds.div_ceil(ACCESSES_PER_SCENE) {
         let scene = Scene::random(&mut rng);
         let rules = RuleSet::new(&scene.policies, &scene.workload, &scene.links);
@@ -65,6 +66,11 @@ fn tables_decide_what_decide_decides() {
             if decided.verdict != Verdict::Allow {
                 assert_eq!(walked.by, Some(decided.by), "{}", shown());
             }
+            assert_eq!(walked.shadow.map(|(v, _)| v), decided.shadow.map(|(v, _)| v), "{}", shown());
+            if let (Some((_, Some(By::Rule(walked)))), Some((_, By::Rule(decided)))) = (walked.shadow, decided.shadow) {
+                assert_eq!(walked, decided, "{}", shown());
+            }
+            shadows += u64::from(decided.shadow.is_some());
         }
     }
     println!(
@@ -72,6 +78,7 @@ fn tables_decide_what_decide_decides() {
     );
     assert!(compared > rounds / 2, "too few comparisons");
     assert!(composed > 0);
+    assert!(shadows > 0, "no audited policy ever changed anything but a pass into a Block");
 }
 
 #[test]

@@ -43,6 +43,8 @@ fn tables_decide_every_case_like_decide() {
                 if decided.verdict != Verdict::Allow {
                     assert_eq!(walked.by, Some(decided.by), "{title}: {access:?}");
                 }
+                let (with, law) = (walked.shadow.map(|(v, _)| v), decided.shadow.map(|(v, _)| v));
+                assert_eq!(with, law, "{title}: with audited policies: {access:?}");
             }
         }
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_bpf::abi;
-use palisade_event::{Decider, Enforcer, Event, Host, Object, Operation, Process, Repeats, Socket, Timestamp, Verdict, Workload};
+use palisade_event::{
+    Decider, Enforcer, Event, Host, Object, Operation, Process, Repeats, Shadow, Socket, Timestamp, Verdict, Workload,
+};
 use palisade_ruleset::By;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -99,7 +101,7 @@ impl Enricher {
         let arguments = std::mem::take(&mut record.arguments);
         self.number += 1;
         let time = boottime_to_wall(record.time_ns);
-        let decider = self.decider(By::from_code(record.code), record.table_id, record.code);
+        let (verdict, decider, shadow) = self.decision(&record);
         Event {
             number: self.number,
             time,
@@ -110,12 +112,31 @@ impl Enricher {
             object: object(&record),
             arguments,
             arguments_cut: record.arguments_cut,
-            verdict: verdict(&record),
+            verdict,
             decider,
+            shadow,
             enforcer: Enforcer::BpfLsm,
             generation: record.generation,
             process: self.process(record.tgid, record.ppid, record.uid, record.program),
         }
+    }
+
+    /// What became of it, who decided, and what audited policies would have made of it otherwise.
+    fn decision(&self, record: &abi::Event) -> (Verdict, Decider, Option<Shadow>) {
+        let decider = self.decider(By::from_code(record.code), record.table_id, record.code);
+        let shadow = record.shadow.map(|(verdict, code)| Shadow {
+            audits: verdict == abi::Verdict::Audit,
+            decider: self.decider(By::from_code(code), record.table_id, code),
+        });
+        let verdict = match record.verdict {
+            abi::Verdict::Audit => Verdict::Audit,
+            // Without an error it passed: the workload is in audited mode.
+            abi::Verdict::Block => Verdict::block(record.error).unwrap_or(Verdict::WouldBlock),
+            abi::Verdict::WouldBlock => Verdict::WouldBlock,
+            // Nobody has decided but the policy in audited mode.
+            abi::Verdict::Allow => return (Verdict::WouldAudit, shadow.map_or(decider, |shadow| shadow.decider), None),
+        };
+        (verdict, decider, shadow)
     }
 
     fn decider(&self, by: Option<By>, table_id: u32, code: u32) -> Decider {
@@ -155,6 +176,7 @@ impl Enricher {
             arguments_cut: false,
             verdict: Verdict::Block(errno),
             decider,
+            shadow: None,
             enforcer: Enforcer::Landlock,
             generation: 1,
             process,
@@ -255,15 +277,6 @@ fn object(record: &abi::Event) -> Object {
             endpoint.map_or(Object::Socket(socket), |address| Object::Endpoint(socket, address))
         }
         abi::ObjectKind::Capability => Object::Capability(u8::try_from(record.family).unwrap_or(u8::MAX)),
-    }
-}
-
-fn verdict(record: &abi::Event) -> Verdict {
-    match record.verdict {
-        abi::Verdict::Audit => Verdict::Audit,
-        // Without an error it passed: the workload is in audited mode.
-        abi::Verdict::Block => Verdict::block(record.error).unwrap_or(Verdict::WouldBlock),
-        abi::Verdict::WouldBlock => Verdict::WouldBlock,
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Event {
     pub arguments: Vec<Vec<u8>>,
     /// There are more arguments than these, or more of the last: a record has [`ARGUMENTS_MAX`] bytes of them.
     pub arguments_cut: bool,
+    /// What policies in audited mode would have made of it, where that is not simply that they would have blocked what
+    /// passes: the verdict and its rule code.
+    pub shadow: Option<(Verdict, u32)>,
 }
 
 /// `PAL_OP_*`.
@@ -108,9 +111,11 @@ pub enum Operation {
     Touch,
 }
 
-/// What came of it: `PAL_AUDIT`, `PAL_BLOCK` or `PAL_WOULD_BLOCK`; what passes in silence makes no event.
+/// What came of it: `PAL_ALLOW` and so on. What passes in silence makes an event only for its shadow's sake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
+    /// Passed; an audited policy would have reported it.
+    Allow,
     /// Passed, reported.
     Audit,
     /// Denied; or, with an error of 0, what an audited workload would have been denied.
@@ -173,13 +178,16 @@ struct Fields<'a> {
 
 impl Event {
     /// The size of the fixed part, in bytes.
-    pub const HEAD_BYTES: usize = 136;
+    pub const HEAD_BYTES: usize = 144;
 
     /// The size of the largest record, in bytes.
     pub const MAX_BYTES: usize = Self::HEAD_BYTES + 2 * PATH_MAX + ARGUMENTS_MAX;
 
     /// `PAL_EVENT_ARGUMENTS_CUT`.
     pub(super) const ARGUMENTS_CUT: u32 = 1;
+
+    /// `PAL_EVENT_SHADOW`.
+    pub(super) const SHADOW: u32 = 2;
 
     /// The label of a record, without decoding the rest: for passing records on.
     #[must_use]
@@ -201,6 +209,16 @@ impl Event {
         let number: [u8; 8] = record.get(24..32)?.try_into().ok()?;
         let cpu: [u8; 4] = record.get(40..44)?.try_into().ok()?;
         Some((u32::from_le_bytes(cpu), u64::from_le_bytes(number)))
+    }
+
+    /// Verdict and code of a shadow.
+    fn decode_shadow(shadow: u32) -> Result<(Verdict, u32), DecodeError> {
+        let [low, middle, high, verdict] = shadow.to_le_bytes();
+        let code = u32::from_le_bytes([low, middle, high, 0]);
+        match Verdict::from_number(verdict)? {
+            verdict @ (Verdict::Allow | Verdict::Audit) => Ok((verdict, code)),
+            Verdict::Block | Verdict::WouldBlock => Err(DecodeError::Number { field: "shadow", number: shadow.into() }),
+        }
     }
 
     /// Checks a record and takes it apart. Never panics, whatever the bytes.
@@ -246,13 +264,19 @@ impl Event {
         let protocol = fields.u32()?;
         let comm = until_zero(&fields.take::<COMM>()?);
         let flags = fields.u32()?;
-        if flags & !Self::ARGUMENTS_CUT != 0 {
+        if flags & !(Self::ARGUMENTS_CUT | Self::SHADOW) != 0 {
             return Err(DecodeError::Number { field: "flags", number: flags.into() });
         }
         let port = fields.u16()?;
         let _pad = fields.u16()?;
         let address: [u8; 16] = fields.take()?;
         let endpoint = object_kind.address(address).map(|address| SocketAddr::new(address, port));
+        let shadow = fields.u32()?;
+        let _pad = fields.u32()?;
+        let shadow = if flags & Self::SHADOW == 0 { None } else { Some(Self::decode_shadow(shadow)?) };
+        if verdict == Verdict::Allow && shadow.is_none() {
+            return Err(DecodeError::Number { field: "verdict", number: 0 });
+        }
         fields.need = Self::HEAD_BYTES + object_len + program_len + arguments_len;
         let object = fields.slice(object_len)?.to_vec();
         let program = fields.slice(program_len)?.to_vec();
@@ -287,6 +311,7 @@ impl Event {
             program,
             arguments,
             arguments_cut: flags & Self::ARGUMENTS_CUT != 0,
+            shadow,
         })
     }
 }
@@ -427,12 +452,12 @@ impl Operation {
 
 impl Verdict {
     /// All that events carry.
-    pub const ALL: [Self; 3] = [Self::Audit, Self::Block, Self::WouldBlock];
+    pub const ALL: [Self; 4] = [Self::Allow, Self::Audit, Self::Block, Self::WouldBlock];
 
-    /// Its number in abi.h, where 0 is Allow.
+    /// Its number in abi.h.
     #[must_use]
     pub fn number(self) -> u8 {
-        self as u8 + 1
+        self as u8
     }
 
     fn from_number(number: u8) -> Result<Self, DecodeError> {
@@ -537,6 +562,7 @@ mod tests {
     impl Verdict {
         pub(in crate::abi) fn c_name(self) -> &'static str {
             match self {
+                Self::Allow => "PAL_ALLOW",
                 Self::Audit => "PAL_AUDIT",
                 Self::Block => "PAL_BLOCK",
                 Self::WouldBlock => "PAL_WOULD_BLOCK",
@@ -579,6 +605,7 @@ mod tests {
         r.extend(*b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
         r.extend([0; 8]); // flags port padding
         r.extend([0; 16]); // address
+        r.extend([0; 8]); // shadow padding
         assert_eq!(r.len(), Event::HEAD_BYTES);
         r.extend(b"/etc/shadow");
         r.extend(b"/bin/cat");
@@ -645,6 +672,21 @@ mod tests {
     }
 
     #[test]
+    fn what_audited_policies_would_have_made_of_it_is_told() {
+        let mut record = mk_record();
+        (record[112], record[136], record[139]) = (2, 9, 0);
+        assert_eq!(Event::decode(&record).unwrap().shadow, Some((Verdict::Allow, 9)));
+        record[139] = 1;
+        assert_eq!(Event::decode(&record).unwrap().shadow, Some((Verdict::Audit, 9)));
+        record[74] = 0;
+        assert_eq!(Event::decode(&record).unwrap().verdict, Verdict::Allow);
+        record[112] = 0;
+        assert!(Event::decode(&record).is_err(), "what passes in silence has no record");
+        (record[112], record[139]) = (2, 2);
+        assert!(Event::decode(&record).is_err(), "a Block as shadow is a verdict of its own");
+    }
+
+    #[test]
     fn a_truncated_record_is_refused_at_every_length() {
         let record = mk_record();
         for length in 0..record.len() {
@@ -655,7 +697,7 @@ mod tests {
     #[test]
     fn numbers_that_stand_for_nothing_are_refused() {
         for (offset, value) in
-            [(0, 99), (72, 3), (73, 0), (73, 36), (74, 0), (74, 4), (75, 4), (76, 7), (79, 0x20), (83, 0x20), (112, 2)]
+            [(0, 99), (72, 3), (73, 0), (73, 36), (74, 0), (74, 4), (75, 4), (76, 7), (79, 0x20), (83, 0x20), (112, 4)]
         {
             let mut record = mk_record();
             record[offset] = value;
@@ -670,7 +712,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_record_never_panics(at in 0_usize..136, value: u8, cut in 0_usize..155) {
+        fn a_damaged_record_never_panics(at in 0_usize..144, value: u8, cut in 0_usize..163) {
             let mut record = mk_record();
             record[at] = value;
             record.truncate(cut);

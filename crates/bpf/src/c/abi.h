@@ -36,8 +36,8 @@
  *   winner. Else any winner ALLOW: passes. No winner: if some slot of allow_list has best == 0, then class.posture; else
  *   passes. What passes is Audit if some slot's best is AUDIT, named by the greatest such key, else Allow named by the
  *   greatest ALLOW winner. (Posture Audit is named by the rule that audits, if one does.)
- *   Slots of `audited` are left out; where they are not empty and the result is not Block, a second evaluation with
- *   them that gives Block makes the result WOULD_BLOCK.
+ *   Slots of `audited` are left out; where they are not empty, a second evaluation with them that gives another verdict
+ *   is the shadow of the result. A shadow that blocks what passes makes the result WOULD_BLOCK, named by the shadow.
  * Rule of a key: t[class.ranks + (key >> 2)].lo = rule code; .hi is not 0 where an Allow of that rank opens block devices.
  *
  * The base set is an automaton of its own (PAL_BASE_SET), walked only where a decision so far has the code of the
@@ -67,8 +67,9 @@
 #define PAL_BLOCK 2u
 #define PAL_WOULD_BLOCK 3u	/* passes; an audited policy would have blocked */
 #define PAL_OWNER_DEPENDS 0x20000000u	/* code is the index of a word { lo: decision for others, hi: for the owner } */
+#define PAL_SHADOWED 0x10000000u	/* code is the index of a word { lo: decision, hi: the same with audited policies } */
 #define PAL_CODE_MASK 0x00ffffffu
-/* Flags of a decision that passes: a block device may be opened by the Allow that won. */
+/* Flags of a decision: a block device may be opened by the Allow that won; the same with audited policies. */
 #define PAL_OPENS_DEVICE 0x01000000u
 #define PAL_OPENS_DEVICE_AUDITED 0x02000000u
 #define PAL_COMPOSE 0xffffffffu	/* no decision: see "The base set" */
@@ -326,6 +327,7 @@ struct pal_owns {
 
 /* pal_event.flags */
 #define PAL_EVENT_ARGUMENTS_CUT 1u	/* there are more arguments, or more of the last, than the record has */
+#define PAL_EVENT_SHADOW 2u	/* `shadow` says what policies in audited mode would have made of it */
 
 /*
  * A record of the ring buffer: this, then object_len bytes of object, program_len bytes of the acting program, and of an
@@ -348,7 +350,7 @@ struct pal_event {
 	__s32 error;		/* errno given to the task, 0 if it passed */
 	__u8 class;
 	__u8 operation;
-	__u8 verdict;		/* PAL_AUDIT, PAL_BLOCK, PAL_WOULD_BLOCK */
+	__u8 verdict;		/* PAL_AUDIT, PAL_BLOCK, PAL_WOULD_BLOCK; PAL_ALLOW with a shadow alone */
 	__u8 access;
 	__u8 object_kind;
 	__u8 terminal;
@@ -363,6 +365,8 @@ struct pal_event {
 	__u16 port;		/* endpoints */
 	__u16 pad;
 	__u8 address[16];	/* endpoints: as on the wire; of IPv4 the first four bytes */
+	__u32 shadow;		/* verdict << 24 | code */
+	__u32 pad2;
 };
 
 /* pal_counters: per CPU, only ever growing. */

@@ -61,8 +61,6 @@ __noinline int event_send(u32 index)
 	e->ppid = current->real_parent->tgid;
 	e->uid = current->cred->uid.val;
 	e->terminal = s->terminal;
-	e->flags = 0;
-	e->pad = 0;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 
 	if (s->status == PATH_OK) {

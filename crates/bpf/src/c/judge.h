@@ -291,7 +291,7 @@ __noinline int judge_decided(u32 index, u64 decision)
 	if (decision & HANDLE_UNUSED)
 		return 0;
 	verdict = (u32)decision >> 30;
-	if (verdict == PAL_ALLOW)
+	if (!strictness(decision))
 		return 0;
 
 	e = &s->event;
@@ -300,6 +300,8 @@ __noinline int judge_decided(u32 index, u64 decision)
 		operation = PAL_OP_OPEN_DETACHED;
 	e->operation = operation;
 	e->code = decision & PAL_CODE_MASK;
+	e->flags = decision & DECISION_SHADOW ? PAL_EVENT_SHADOW : 0;
+	e->shadow = decision & DECISION_SHADOW ? decision >> 32 & ((u32)(DECISION_SHADOW >> 32) - 1) : 0;
 	e->class = s->class;
 	e->verdict = verdict;
 	e->error = 0;
@@ -347,7 +349,7 @@ static __always_inline int judge(struct access *a)
 	if (judged)
 		++*judged;
 	decision = table_judge(a->s->handle, a->index);
-	/* PAL_ALLOW, and neither TABLE_GONE nor HANDLE_UNUSED */
+	/* PAL_ALLOW without a shadow, and neither TABLE_GONE nor HANDLE_UNUSED */
 	if (!(decision >> 30))
 		return 0;
 	return judge_decided(a->index, decision);

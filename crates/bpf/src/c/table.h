@@ -102,14 +102,51 @@ static __always_inline u32 plus(u32 a, u32 b)
 #endif
 }
 
-#define STRICTEST 3
+/*
+ * A decision on its way through the programs: the word of abi.h, and above it, where policies in audited mode would have
+ * decided otherwise (DECISION_SHADOW), what they would: verdict << 24 | code. Bits 62 and 63 stay free for answers that are
+ * no decision.
+ */
+#define DECISION_SHADOW (1ull << 58)
 
-/* Block, would block, audit, allow: how a decision stands against another of the same access. */
-static __always_inline u32 strictness(u32 decision)
+/* A decision of its two halves: as it is, and as it would be with policies in audited mode. */
+static __always_inline u64 shadow_join(u32 real, u32 with)
 {
-	u32 verdict = decision >> 30;
+	u32 code = with & PAL_CODE_MASK;
 
-	return verdict == PAL_BLOCK ? STRICTEST : verdict == PAL_WOULD_BLOCK ? 2 : verdict;
+	if (real >> 30 == with >> 30)
+		return real;
+	if (with >> 30 == PAL_BLOCK)
+		return PAL_WOULD_BLOCK << 30 | (real & (PAL_OPENS_DEVICE | PAL_OPENS_DEVICE_AUDITED)) | code;
+	return real | DECISION_SHADOW | (u64)((with >> 30) << 24 | code) << 32;
+}
+
+/* What a decision would be with policies in audited mode. */
+static __always_inline u32 with_audited(u64 decision)
+{
+	u32 real = decision;
+
+	if (decision & DECISION_SHADOW)
+		return (u32)(decision >> 56 & 3) << 30 | ((u32)(decision >> 32) & PAL_CODE_MASK);
+	return real >> 30 == PAL_WOULD_BLOCK ? PAL_BLOCK << 30 | (real & PAL_CODE_MASK) : real;
+}
+
+/* Whether the posture speaks in a decision or in its shadow. */
+static __always_inline bool names_posture(u64 decision)
+{
+	return (decision & PAL_CODE_MASK) == PAL_CODE_POSTURE || (decision >> 32 & PAL_CODE_MASK) == PAL_CODE_POSTURE;
+}
+
+#define STRICTEST 4
+
+/* Block, would block, audit, would do more than pass, allow: how a decision stands against another of the same access. */
+static __always_inline u32 strictness(u64 decision)
+{
+	u32 verdict = (u32)decision >> 30;
+
+	if (verdict == PAL_ALLOW)
+		return decision & DECISION_SHADOW ? 1 : 0;
+	return verdict == PAL_BLOCK ? STRICTEST : verdict == PAL_WOULD_BLOCK ? 3 : 2;
 }
 
 static __always_inline void evaluate(struct evaluation *e, const struct pal_class *c, u32 slot, u32 left_out, u32 best,

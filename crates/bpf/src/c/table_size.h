@@ -168,17 +168,39 @@ static __always_inline bool SIZED(opens_device)(const struct SIZED(table) *table
 }
 
 /* The decision on an open of a block device, from that on any other file (built-in rule device). */
-static __always_inline u32 SIZED(device)(const struct SIZED(table) *table, const struct pal_class *c, u32 decision)
+static __always_inline u64 SIZED(device)(const struct SIZED(table) *table, const struct pal_class *c, u64 decision)
 {
-	u32 verdict = decision >> 30;
+	u32 block = PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_DEVICE), real = decision, with;
 
-	if (table->header.flags & PAL_TABLE_HOST || verdict == PAL_BLOCK)
+	if (table->header.flags & PAL_TABLE_HOST)
 		return decision;
-	if (c->flags & PAL_CLASS_ENFORCED && !(decision & PAL_OPENS_DEVICE))
-		return PAL_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_DEVICE);
-	if (verdict != PAL_WOULD_BLOCK && !(decision & PAL_OPENS_DEVICE_AUDITED))
-		return PAL_WOULD_BLOCK << 30 | (PAL_CODE_BUILTIN + BUILTIN_DEVICE);
-	return decision;
+	with = with_audited(decision);
+	if (c->flags & PAL_CLASS_ENFORCED && real >> 30 != PAL_BLOCK && !(real & PAL_OPENS_DEVICE))
+		real = block;
+	if (with >> 30 != PAL_BLOCK && !(decision & PAL_OPENS_DEVICE_AUDITED))
+		with = block;
+	return shadow_join(real, with);
+}
+
+/* The decision that an evaluation comes to. */
+static __always_inline u32 SIZED(outcome)(const struct SIZED(table) *table, const struct pal_class *c,
+					  const struct evaluation *e, u32 posture)
+{
+	/* Keys of winners that block, 0 if they do not. */
+	u32 blocks = greater(e->upper & mask_of(1 << PAL_SAYS_BLOCK, e->upper & 3),
+			     e->lower & mask_of(1 << PAL_SAYS_BLOCK, e->lower & 3));
+	bool by_posture = !(e->upper | e->lower) && e->missing;
+
+	if (blocks)
+		return PAL_BLOCK << 30 | ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
+	if (by_posture && posture >> 30 == PAL_BLOCK)
+		return posture;
+	if (e->audit)
+		return PAL_AUDIT << 30 | ((u32)SIZED(word)(table, c->ranks + (e->audit >> 2)) & PAL_CODE_MASK);
+	if (by_posture)
+		return posture;
+	return PAL_ALLOW << 30 |
+	       ((u32)SIZED(word)(table, c->ranks + (greater(e->upper, e->lower) >> 2)) & PAL_CODE_MASK);
 }
 
 /*
@@ -192,48 +214,35 @@ __noinline u64 SIZED(compose)(u32 slot, u32 id, u32 index, u32 operation)
 	const struct SIZED(table) *table = SIZED(table_at)(slot);
 	struct pal_scratch *s = scratch_at(index);
 	struct SIZED(composition) x = { .table = table, .s = s };
-	const struct evaluation *plain, *with;
 	const struct pal_class *c;
-	u32 posture, blocks, device = 0;
+	u32 posture, device = 0;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
 	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
-	plain = &s->plain;
-	with = &s->with;
 	s->plain = (struct evaluation){};
 	s->with = (struct evaluation){};
 	s->from = ((operation & 1) * 2 + s->owner) * c->slots;
 	bpf_loop(PAL_SLOTS_MAX, SIZED(compose_slot), &x, 0);
 
-	/* Keys of winners that block, 0 if they do not. */
-	blocks = greater(plain->upper & mask_of(1 << PAL_SAYS_BLOCK, plain->upper & 3),
-			 plain->lower & mask_of(1 << PAL_SAYS_BLOCK, plain->lower & 3));
-	if (blocks)
-		return PAL_BLOCK << 30 | ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
-	posture = operation & COMPOSE_BASE ? PAL_ALLOW : operation ? c->posture_1 : c->posture;
-	if (!(plain->upper | plain->lower) && plain->missing && posture >> 30 == PAL_BLOCK)
-		return posture;
-
-	if (SIZED(opens_device)(table, c, plain))
+	posture = operation & COMPOSE_BASE ? PAL_ALLOW << 30 | PAL_CODE_BASE : operation ? c->posture_1 : c->posture;
+	if (SIZED(opens_device)(table, c, &s->plain))
 		device |= PAL_OPENS_DEVICE;
-	if (SIZED(opens_device)(table, c, with))
+	if (SIZED(opens_device)(table, c, &s->with))
 		device |= PAL_OPENS_DEVICE_AUDITED;
-	/* It passes; would it with the policies in audited mode? */
-	if (c->audited) {
-		blocks = greater(with->upper & mask_of(1 << PAL_SAYS_BLOCK, with->upper & 3),
-				 with->lower & mask_of(1 << PAL_SAYS_BLOCK, with->lower & 3));
-		if (blocks)
-			return PAL_WOULD_BLOCK << 30 | device |
-			       ((u32)SIZED(word)(table, c->ranks + (blocks >> 2)) & PAL_CODE_MASK);
-		if (!(with->upper | with->lower) && with->missing && posture >> 30 == PAL_BLOCK)
-			return PAL_WOULD_BLOCK << 30 | device | (posture & PAL_CODE_MASK);
-	}
-	if (plain->audit)
-		return PAL_AUDIT << 30 | device | ((u32)SIZED(word)(table, c->ranks + (plain->audit >> 2)) & PAL_CODE_MASK);
-	if (!(plain->upper | plain->lower) && plain->missing)
-		return posture;
-	return PAL_ALLOW << 30 | device;
+	return shadow_join(SIZED(outcome)(table, c, &s->plain, posture) | device,
+			   SIZED(outcome)(table, c, &s->with, posture));
+}
+
+/* A decision as a cell has it. */
+static __always_inline u64 SIZED(decision)(const struct SIZED(table) *table, u32 word)
+{
+	u64 pair;
+
+	if (!(word & PAL_SHADOWED))
+		return word;
+	pair = SIZED(word)(table, word & PAL_CODE_MASK);
+	return shadow_join(pair, pair >> 32);
 }
 
 /* What the base set lets pass of s->path: bit per operation, or TABLE_GONE. */
@@ -261,15 +270,19 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 	const struct SIZED(table) *table = SIZED(table_at)(slot);
 	struct pal_scratch *s = scratch_at(index);
 	const struct pal_class *c;
-	u32 column, cell, strictest = 0;
+	u32 column, cell;
+	u64 strictest = 0;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
 	c = &table->header.class[s->class & (PAL_CLASSES - 1)];
-	if (s->status == PATH_DETACHED && strictness(table->header.mounts) >= strictness(c->unresolvable))
-		return table->header.mounts;
-	if (s->status == PATH_UNRESOLVABLE || s->status == PATH_DETACHED)
-		return s->device ? SIZED(device)(table, c, c->unresolvable) : c->unresolvable;
+	if (s->status == PATH_UNRESOLVABLE || s->status == PATH_DETACHED) {
+		u64 unresolvable = SIZED(decision)(table, c->unresolvable);
+
+		if (s->status == PATH_DETACHED && strictness(table->header.mounts) >= strictness(unresolvable))
+			return table->header.mounts;
+		return s->device ? SIZED(device)(table, c, unresolvable) : unresolvable;
+	}
 	column = SIZED(word)(table, c->colmap + s->source * 2 + s->terminal);
 	cell = c->a[0].cells;
 	s->found = 0;
@@ -317,8 +330,9 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 			decision = SIZED(word)(table, cell + column) >> operation * 32;
 			if (decision & PAL_OWNER_DEPENDS)
 				decision = SIZED(word)(table, decision & PAL_CODE_MASK) >> s->owner * 32;
+			decision = SIZED(decision)(table, decision);
 		}
-		if ((decision & PAL_CODE_MASK) == PAL_CODE_POSTURE) {
+		if (names_posture(decision)) {
 			u64 passes = SIZED(base_set)(slot, id, index);
 
 			if (passes & TABLE_GONE)
@@ -333,7 +347,9 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 		}
 		if (s->device)
 			decision = SIZED(device)(table, c, decision);
-		if (strictness(decision) > strictness(strictest) || !strictest)
+		/* Of two as strict, one without a shadow: audited policies would not change the whole then. */
+		if (strictness(decision) > strictness(strictest) || !strictest ||
+		    (strictness(decision) == strictness(strictest) && !(decision & DECISION_SHADOW)))
 			strictest = decision;
 	}
 	return strictest;

@@ -13,7 +13,8 @@
  *   u32 a, b, c (socket: family, type, protocol; capability: a), text object, u8 number of names,
  *   that many texts,
  *   (socket: the object is empty, or a byte PAL_KEY_*, the port in two and the address as on the wire)
- *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any)
+ *   program, u8 number of scripts, that many programs, u32 verdict expected, u32 code expected (0xffffffff: any),
+ *   u32 verdict of the shadow expected (0xffffffff: none), u32 its code (0xffffffff: any)
  * text: u16 length, bytes. program: u8 known, text.
  */
 #include <errno.h>
@@ -154,6 +155,7 @@ static int ask(unsigned long number)
 	static char object[1 << 16], name[1 << 16];
 	u32 class = get_u8(), operation = get_u8(), terminal = get_u8(), owner = get_u8(), kind = get_u8();
 	u32 a = get_u32(), b = get_u32(), c = get_u32(), verdict, code, source, scripts;
+	u32 shadow_verdict, shadow_code, shadow;
 	u16 length = get_text(object);
 	u8 names = get_u8();
 	u64 handle = table_of(1, class), decision = 0;
@@ -183,6 +185,8 @@ static int ask(unsigned long number)
 	}
 	verdict = get_u32();
 	code = get_u32();
+	shadow_verdict = get_u32();
+	shadow_code = get_u32();
 	slot.class = class;
 	slot.operations = 1u << operation;
 	slot.source = source;
@@ -211,8 +215,11 @@ static int ask(unsigned long number)
 		decision = table_source(handle, 0, TABLE_ATTACH_DECISION);
 	else if (handle_class(handle) & PAL_CLASS_ACTIVE && slot.row != PAL_SOCK_EXEMPT)
 		decision = table_judge(handle, 0);
-	if (decision >> 32 || decision >> 30 != verdict ||
-	    (verdict && code != 0xffffffff && (decision & PAL_CODE_MASK) != code)) {
+	shadow = decision >> 32;
+	if (decision & (TABLE_GONE | HANDLE_UNUSED) || (u32)decision >> 30 != verdict ||
+	    (verdict && code != 0xffffffff && (decision & PAL_CODE_MASK) != code) ||
+	    (shadow ? shadow >> 24 & 3 : 0xffffffff) != shadow_verdict ||
+	    (shadow && shadow_code != 0xffffffff && (shadow & PAL_CODE_MASK) != shadow_code)) {
 		printf("question %lu: class %u operation %u kind %u object %s source %u: %llx, expected %u/%x\n", number,
 		       class, operation, kind, object, source, decision, verdict, code);
 		return 1;

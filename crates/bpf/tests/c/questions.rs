@@ -149,6 +149,13 @@ impl Questions {
             (false, Verdict::Block) => 2,
         });
         self.u32(expected.by.map_or(ANY_CODE, palisade_ruleset::By::code));
+        self.u32(match expected.shadow {
+            None => u32::MAX,
+            Some((Verdict::Allow, _)) => 0,
+            Some((Verdict::Audit, _)) => 1,
+            Some((Verdict::Block, _)) => 2,
+        });
+        self.u32(expected.shadow.and_then(|(_, by)| by).map_or(ANY_CODE, palisade_ruleset::By::code));
     }
 
     /// Compiles the program and asks it.

@@ -84,6 +84,7 @@ pub(crate) fn mk_event() -> Event {
         arguments_cut: false,
         verdict: Verdict::Block(Errno::ACCES),
         decider: Decider::Rule(Arc::new(mk_rule(RuleList::ProcessPaths))),
+        shadow: None,
         enforcer: Enforcer::BpfLsm,
         generation: 3,
     }

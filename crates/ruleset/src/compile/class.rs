@@ -6,8 +6,8 @@ use palisade_policy::model::{Action, Class};
 
 use super::layout::{
     AUTOMATA, AutomatonHeader, BASE_AUTOMATON, CLASS_ACTIVE, CLASS_ENFORCED, CLASS_INVOKED, CLASS_LIVE_DIRS, CLASS_OWNER,
-    CLASS_PTS, CLASS_SOURCED, COMPOSE, ClassHeader, LIVE, MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE, PLACE_HERE,
-    SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
+    CLASS_PTS, CLASS_SOURCED, CODE_MASK, COMPOSE, ClassHeader, LIVE, MULTI_CALL_AUTOMATON, OPENS_DEVICE, OWNER_DEPENDS, PLACE,
+    PLACE_HERE, SHADOWED, SLOTS_MAX, VERDICT_SHIFT, WOULD_BLOCK,
 };
 use super::sources::{Column, Columns, Sources};
 use super::{AutomatonStats, ClassStats, CompileError, count, groups};
@@ -32,7 +32,7 @@ pub(super) struct ClassWriter<'a> {
     /// What each pattern index stands for.
     names: Vec<Meaning>,
     words: &'a mut Vec<u64>,
-    owner_pairs: HashMap<u64, u32, MixBuild>,
+    pairs: HashMap<u64, u32, MixBuild>,
     vectors: HashMap<Vec<u64>, u32, MixBuild>,
     ranks: BTreeMap<Rank, u32>,
     slots: Slots,
@@ -75,7 +75,7 @@ impl<'a> ClassWriter<'a> {
             columns: sources.columns(rules, class),
             names: Vec::new(),
             words,
-            owner_pairs: HashMap::default(),
+            pairs: HashMap::default(),
             vectors: HashMap::default(),
             ranks: BTreeMap::new(),
             slots: Slots::new(rules, class),
@@ -142,7 +142,7 @@ impl<'a> ClassWriter<'a> {
             columns: count(self.columns.len()),
             column_map,
             posture: [decision_word(posture), decision_word(posture_1)],
-            unresolvable: decision_word(self.rules.unresolvable(self.class)),
+            unresolvable: self.shadowed_word(self.rules.unresolvable(self.class), 0),
             ..ClassHeader::default()
         }
     }
@@ -154,15 +154,17 @@ impl<'a> ClassWriter<'a> {
     }
 
     fn write_rows(&mut self, header: &mut ClassHeader, rows: &[Vec<(RuleId, ObjectRank)>]) -> ClassStats {
-        let cells = self.position();
+        let mut cells_of = Vec::new();
         for met in rows {
             let columns: Vec<Column> = self.columns.iter().cloned().collect();
             for column in &columns {
                 let candidates = self.candidates(met.iter().copied(), column, Conditions::NONE);
                 let decision = self.rules.judge_class(self.class, &candidates, false, true);
-                self.words.push(u64::from(decision_word(decision)));
+                cells_of.push(u64::from(self.shadowed_word(decision, 0)));
             }
         }
+        let cells = self.position();
+        self.words.append(&mut cells_of);
         header.automata[0] = AutomatonHeader { start: 0, cells, vectors: 0, rows: count(rows.len()) };
         ClassStats::default()
     }
@@ -357,7 +359,7 @@ impl<'a> ClassWriter<'a> {
                         let conditions = self.conditions(operation, owner);
                         let candidates = self.met(set, column, conditions);
                         let decision = self.rules.judge_class(self.class, &candidates, false, !conditions.mapping);
-                        decision_word(decision) | self.device_flags(decision, &candidates)
+                        self.shadowed_word(decision, self.device_flags(&candidates))
                     });
                     self.owner_word(other, owner)
                 });
@@ -370,8 +372,8 @@ impl<'a> ClassWriter<'a> {
     }
 
     /// Which block devices a decision opens: OPENS_DEVICE.
-    fn device_flags(&self, decision: Decision, candidates: &[Candidate]) -> u32 {
-        if self.devices.is_empty() || decision.verdict == Verdict::Block {
+    fn device_flags(&self, candidates: &[Candidate]) -> u32 {
+        if self.devices.is_empty() {
             return 0;
         }
         let opens = |audited_too: bool| {
@@ -392,13 +394,26 @@ impl<'a> ClassWriter<'a> {
             return other;
         }
         self.depends_on_owner = true;
-        let pair = u64::from(other) | u64::from(owner) << 32;
+        OWNER_DEPENDS | self.pair(other, owner)
+    }
+
+    /// A decision as a word of a cell, with its shadow in a word of its own where that does not block.
+    fn shadowed_word(&mut self, decision: Decision, flags: u32) -> u32 {
+        let Decision { verdict, by, shadow } = decision;
+        let Some(shadow @ (Verdict::Allow | Verdict::Audit, _)) = shadow else { return decision_word(decision) | flags };
+        let plain = |(verdict, by)| decision_word(Decision { verdict, by, shadow: None });
+        let real = plain((verdict, by)) | flags;
+        SHADOWED | self.pair(real, plain(shadow)) | real & !CODE_MASK
+    }
+
+    /// The index of a word of two decisions.
+    fn pair(&mut self, low: u32, high: u32) -> u32 {
+        let pair = u64::from(low) | u64::from(high) << 32;
         let at = self.position();
-        let index = *self.owner_pairs.entry(pair).or_insert_with(|| {
+        *self.pairs.entry(pair).or_insert_with(|| {
             self.words.push(pair);
             at
-        });
-        OWNER_DEPENDS | index
+        })
     }
 
     // --- composition
@@ -523,7 +538,7 @@ fn may_look_on(rule: &Rule) -> bool {
     }
 }
 
-/// A decision as a word of a cell.
+/// A decision as a word of a cell; of its shadow, that it blocks.
 pub(super) fn decision_word(decision: Decision) -> u32 {
     let Decision { verdict, by, shadow } = decision;
     let (verdict, by) = match (verdict, shadow) {

@@ -36,6 +36,7 @@ pub(crate) const PLACE_HERE: [u32; 2] = [1 << 26, 1 << 25];
 
 pub(crate) const VERDICT_SHIFT: u32 = 30;
 pub(crate) const OWNER_DEPENDS: u32 = 0x2000_0000;
+pub(crate) const SHADOWED: u32 = 0x1000_0000;
 pub(crate) const CODE_MASK: u32 = 0x00ff_ffff;
 /// Flags of a decision that passes: an Allow won by which a block device may be opened; the same counting audited
 /// policies too.

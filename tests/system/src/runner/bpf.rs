@@ -109,8 +109,9 @@ impl Enforcer for Bpf {
 }
 
 impl Current {
-    fn seen(&self, event: &Event) -> SeenEvent {
-        let rule = match By::from_code(event.code) {
+    /// Who a code stands for, as cases write it.
+    fn name(&self, code: u32) -> String {
+        let rule = match By::from_code(code) {
             Some(By::Rule(id)) => self.rules.get(id.index()).map(|r| format!("{}:{}", r.policy.name, r.position)),
             Some(By::DefaultPosture) => Some("DefaultPosture".to_owned()),
             Some(By::BuiltIn(built_in)) => Some(format!("builtin:{}", built_in.name())),
@@ -118,10 +119,19 @@ impl Current {
             Some(By::Nothing) => Some("none".to_owned()),
             None => None,
         };
-        let rule = rule.unwrap_or_else(|| format!("code {:#x}", event.code));
+        rule.unwrap_or_else(|| format!("code {code:#x}"))
+    }
+
+    fn seen(&self, event: &Event) -> SeenEvent {
+        let rule = self.name(event.code);
+        let shadow = event.shadow.map(|(verdict, code)| {
+            let verdict = if verdict == Verdict::Audit { VerdictCase::Audit } else { VerdictCase::Allow };
+            (verdict, self.name(code))
+        });
         let (verdict, rule, shadow) = match event.verdict {
-            Verdict::Audit => (VerdictCase::Audit, rule, None),
-            Verdict::Block => (VerdictCase::Block, rule, None),
+            Verdict::Allow => (VerdictCase::Allow, String::new(), shadow),
+            Verdict::Audit => (VerdictCase::Audit, rule, shadow),
+            Verdict::Block => (VerdictCase::Block, rule, shadow),
             Verdict::WouldBlock => (VerdictCase::Allow, String::new(), Some((VerdictCase::Block, rule))),
         };
         let object = match event.object_kind {
