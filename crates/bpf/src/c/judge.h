@@ -201,13 +201,20 @@ static __always_inline void access_owner(struct access *a, struct inode *inode, 
 	a->s->owner = inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
 }
 
-/* Judges again with the table that the label names now, after the one of s->handle went away. */
-static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
+/* Makes the slot ready to be judged by the table that the label names now, whose handle it answers. */
+__noinline u64 judge_prepare(u32 index)
 {
-	u64 handle = table_of(s->label, s->class), dentry = s->start_dentry, mount = s->start_mount;
+	struct pal_scratch *s = scratch_at(index);
 	struct pal_task *task = task_own();
-	u32 status = s->status;
+	u64 handle, dentry, mount;
+	u32 status;
 
+	if (!s)
+		return TABLE_GONE;
+	handle = table_of(s->label, s->class);
+	dentry = s->start_dentry;
+	mount = s->start_mount;
+	status = s->status;
 	if (handle & (TABLE_GONE | HANDLE_UNUSED))
 		return handle;
 	if (task)
@@ -231,7 +238,23 @@ static __always_inline u64 judge_anew(struct pal_scratch *s, u32 index)
 	if (status == PATH_KEY)
 		key_put(s);
 	s->status = status;
-	return table_judge(handle, index);
+	return handle;
+}
+
+/*
+ * Judges again after the table of s->handle went away, and once more. Apart from judge_decided() and from what it needs:
+ * all functions of a call share 512 bytes of stack, and the longest ways lead through here to what judges.
+ */
+__noinline u64 judge_again(u32 index)
+{
+	u64 decision = TABLE_GONE;
+
+	for (int try = 0; try < 2 && decision & TABLE_GONE; try++) {
+		decision = judge_prepare(index);
+		if (!(decision & (TABLE_GONE | HANDLE_UNUSED)))
+			decision = table_judge(decision, index);
+	}
+	return decision;
 }
 
 /* What a denial answers: EPERM for capabilities, mounts, attaching and BPF objects. */
@@ -268,8 +291,8 @@ static __always_inline void note_created(const struct pal_scratch *s, u32 told)
 }
 
 /*
- * Carries out a decision about what stands in the slot, and reports it. 0: it passes; else it is refused, with that errno. A function of
- * its own for all that is not silently allowed; built-in rules come here directly.
+ * Carries out a decision about what stands in the slot, and reports it. 0: it passes; else it is refused, with that
+ * errno. A function of its own for all that is not silently allowed; built-in rules come here directly.
  */
 __noinline int judge_decided(u32 index, u64 decision)
 {
@@ -282,8 +305,6 @@ __noinline int judge_decided(u32 index, u64 decision)
 	operation = s->event.operation;
 	if (s->status == PATH_UNRESOLVABLE && operation < PAL_OP_MOUNT)
 		count(PAL_COUNT_UNRESOLVABLE);
-	for (int try = 0; try < 2 && decision & TABLE_GONE; try++)
-		decision = judge_anew(s, index);
 	if (decision & TABLE_GONE) {
 		count(PAL_COUNT_NO_TABLE);
 		return handle_audits(s->handle) ? 0 : EACCES;
@@ -352,6 +373,8 @@ static __always_inline int judge(struct access *a)
 	/* PAL_ALLOW without a shadow, and neither TABLE_GONE nor HANDLE_UNUSED */
 	if (!(decision >> 30))
 		return 0;
+	if (decision & TABLE_GONE)
+		decision = judge_again(a->index);
 	return judge_decided(a->index, decision);
 }
 
