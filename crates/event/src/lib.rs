@@ -47,7 +47,7 @@ pub use operation::{Object, Operation, Socket};
 pub use summary::Summary;
 pub use text::Text;
 pub use time::Timestamp;
-pub use verdict::{Decider, Enforcer, Errno, Rule, Shadow, Verdict};
+pub use verdict::{Decider, Enforcer, Errno, Rule, Shadow, ShadowVerdict, Verdict};
 
 /// What encodings leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

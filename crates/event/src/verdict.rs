@@ -20,11 +20,23 @@ pub enum Verdict {
     WouldAudit,
 }
 
-/// What policies in audited mode would have made of an access, where they would not have blocked what passes.
+/// The verdict that policies in audited mode would have brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShadowVerdict {
+    /// It would have passed in silence.
+    Allow,
+    /// It would have passed, reported.
+    Audit,
+    /// It would have been denied.
+    Block,
+}
+
+/// What policies in audited mode would have made of an access, where no verdict of its own tells (`WouldBlock`,
+/// `WouldAudit`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shadow {
-    /// It would have been reported as well; else it would have passed in silence.
-    pub audits: bool,
+    /// What would have become of it.
+    pub verdict: ShadowVerdict,
     /// Who would have decided.
     pub decider: Decider,
 }
@@ -129,7 +141,11 @@ impl Shadow {
     /// What it would have been.
     #[must_use]
     pub fn word(&self) -> &'static str {
-        if self.audits { "Audit" } else { "Allow" }
+        match self.verdict {
+            ShadowVerdict::Allow => "Allow",
+            ShadowVerdict::Audit => "Audit",
+            ShadowVerdict::Block => "Block",
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Walked {
     pub verdict: Verdict,
     /// Who decided.
     pub by: Option<By>,
-    /// An audited policy would have denied it; `by` names it.
+    /// It passes in silence and an audited policy would have denied it; `by` names it.
     pub would_block: bool,
     /// What audited policies would have made of it otherwise, and who.
     pub shadow: Option<(Verdict, Option<By>)>,
@@ -94,7 +94,7 @@ fn join(real: u32, with: u32) -> u64 {
     if real >> VERDICT_SHIFT == with >> VERDICT_SHIFT {
         return real.into();
     }
-    if with >> VERDICT_SHIFT == BLOCK {
+    if real >> VERDICT_SHIFT == 0 && with >> VERDICT_SHIFT == BLOCK {
         return (WOULD_BLOCK << VERDICT_SHIFT | real & (OPENS_DEVICE[0] | OPENS_DEVICE[1]) | code).into();
     }
     u64::from(real) | SHADOW | u64::from((with >> VERDICT_SHIFT) << 24 | code) << 32

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_bpf::abi;
 use palisade_event::{
-    Decider, Enforcer, Event, Host, Object, Operation, Process, Repeats, Shadow, Socket, Timestamp, Verdict, Workload,
+    Decider, Enforcer, Event, Host, Object, Operation, Process, Repeats, Shadow, ShadowVerdict, Socket, Timestamp, Verdict,
+    Workload,
 };
 use palisade_ruleset::By;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -125,7 +126,11 @@ impl Enricher {
     fn decision(&self, record: &abi::Event) -> (Verdict, Decider, Option<Shadow>) {
         let decider = self.decider(By::from_code(record.code), record.table_id, record.code);
         let shadow = record.shadow.map(|(verdict, code)| Shadow {
-            audits: verdict == abi::Verdict::Audit,
+            verdict: match verdict {
+                abi::Verdict::Allow => ShadowVerdict::Allow,
+                abi::Verdict::Audit => ShadowVerdict::Audit,
+                abi::Verdict::Block | abi::Verdict::WouldBlock => ShadowVerdict::Block,
+            },
             decider: self.decider(By::from_code(code), record.table_id, code),
         });
         let verdict = match record.verdict {

@@ -66,7 +66,7 @@ pub struct Event {
     /// There are more arguments than these, or more of the last: a record has [`ARGUMENTS_MAX`] bytes of them.
     pub arguments_cut: bool,
     /// What policies in audited mode would have made of it, where that is not simply that they would have blocked what
-    /// passes: the verdict and its rule code.
+    /// passes in silence: the verdict and its rule code.
     pub shadow: Option<(Verdict, u32)>,
 }
 
@@ -216,8 +216,8 @@ impl Event {
         let [low, middle, high, verdict] = shadow.to_le_bytes();
         let code = u32::from_le_bytes([low, middle, high, 0]);
         match Verdict::from_number(verdict)? {
-            verdict @ (Verdict::Allow | Verdict::Audit) => Ok((verdict, code)),
-            Verdict::Block | Verdict::WouldBlock => Err(DecodeError::Number { field: "shadow", number: shadow.into() }),
+            verdict @ (Verdict::Allow | Verdict::Audit | Verdict::Block) => Ok((verdict, code)),
+            Verdict::WouldBlock => Err(DecodeError::Number { field: "shadow", number: shadow.into() }),
         }
     }
 
@@ -682,8 +682,10 @@ mod tests {
         assert_eq!(Event::decode(&record).unwrap().verdict, Verdict::Allow);
         record[112] = 0;
         assert!(Event::decode(&record).is_err(), "what passes in silence has no record");
-        (record[112], record[139]) = (2, 2);
-        assert!(Event::decode(&record).is_err(), "a Block as shadow is a verdict of its own");
+        (record[74], record[112], record[139]) = (1, 2, 2);
+        assert_eq!(Event::decode(&record).unwrap().shadow, Some((Verdict::Block, 9)));
+        record[139] = 3;
+        assert!(Event::decode(&record).is_err(), "what is only said of what passes");
     }
 
     #[test]

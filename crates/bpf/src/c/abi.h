@@ -37,7 +37,8 @@
  *   passes. What passes is Audit if some slot's best is AUDIT, named by the greatest such key, else Allow named by the
  *   greatest ALLOW winner. (Posture Audit is named by the rule that audits, if one does.)
  *   Slots of `audited` are left out; where they are not empty, a second evaluation with them that gives another verdict
- *   is the shadow of the result. A shadow that blocks what passes makes the result WOULD_BLOCK, named by the shadow.
+ *   is the shadow of the result. A shadow that blocks what passes in silence makes the result WOULD_BLOCK,
+ *   named by the shadow.
  * Rule of a key: t[class.ranks + (key >> 2)].lo = rule code; .hi is not 0 where an Allow of that rank opens block devices.
  *
  * The base set is an automaton of its own (PAL_BASE_SET), walked only where a decision so far has the code of the
@@ -65,7 +66,7 @@
 #define PAL_ALLOW 0u
 #define PAL_AUDIT 1u
 #define PAL_BLOCK 2u
-#define PAL_WOULD_BLOCK 3u	/* passes; an audited policy would have blocked */
+#define PAL_WOULD_BLOCK 3u	/* passes in silence; an audited policy would have blocked */
 #define PAL_OWNER_DEPENDS 0x20000000u	/* code is the index of a word { lo: decision for others, hi: for the owner } */
 #define PAL_SHADOWED 0x10000000u	/* code is the index of a word { lo: decision, hi: the same with audited policies } */
 #define PAL_CODE_MASK 0x00ffffffu

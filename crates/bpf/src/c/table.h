@@ -116,7 +116,7 @@ static __always_inline u64 shadow_join(u32 real, u32 with)
 
 	if (real >> 30 == with >> 30)
 		return real;
-	if (with >> 30 == PAL_BLOCK)
+	if (real >> 30 == PAL_ALLOW && with >> 30 == PAL_BLOCK)
 		return PAL_WOULD_BLOCK << 30 | (real & (PAL_OPENS_DEVICE | PAL_OPENS_DEVICE_AUDITED)) | code;
 	return real | DECISION_SHADOW | (u64)((with >> 30) << 24 | code) << 32;
 }
@@ -146,7 +146,9 @@ static __always_inline u32 strictness(u64 decision)
 
 	if (verdict == PAL_ALLOW)
 		return decision & DECISION_SHADOW ? 1 : 0;
-	return verdict == PAL_BLOCK ? STRICTEST : verdict == PAL_WOULD_BLOCK ? 3 : 2;
+	if (verdict == PAL_BLOCK)
+		return STRICTEST;
+	return with_audited(decision) >> 30 == PAL_BLOCK ? 3 : 2;
 }
 
 static __always_inline void evaluate(struct evaluation *e, const struct pal_class *c, u32 slot, u32 left_out, u32 best,

@@ -8,7 +8,7 @@ use palisade_event::escape::{from_json_text, misleads, shown, to_json_text, word
 use palisade_event::text::Layout;
 use palisade_event::{
     Aggregator, Decider, EncodeOptions, Event, Level, Loss, LossPlace, Message, Object, Operation, Record, Repeats, Shadow,
-    Socket, Summary, Text, Timestamp, Verdict, json,
+    ShadowVerdict, Socket, Summary, Text, Timestamp, Verdict, json,
 };
 use palisade_policy::model::RuleList;
 use proptest::collection::vec;
@@ -91,7 +91,10 @@ fn event() -> impl Strategy<Value = Event> {
         event.repeats = Repeats { count: count.try_into().unwrap(), first: event.time, last: event.time };
         Event {
             workload: (world.5 % 4 != 0).then(|| Arc::new(workload)),
-            shadow: (world.5 % 3 != 0).then(|| Shadow { audits: world.5 % 2 == 0, decider: decider.clone() }),
+            shadow: (world.5 % 3 != 0).then(|| Shadow {
+                verdict: [ShadowVerdict::Allow, ShadowVerdict::Block][usize::from(world.5 % 2 == 0)],
+                decider: decider.clone(),
+            }),
             host: Arc::new(host),
             operation,
             object,

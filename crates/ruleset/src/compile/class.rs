@@ -397,10 +397,12 @@ impl<'a> ClassWriter<'a> {
         OWNER_DEPENDS | self.pair(other, owner)
     }
 
-    /// A decision as a word of a cell, with its shadow in a word of its own where that does not block.
+    /// A decision as a word of a cell, with its shadow in a word of two where it is not that a silent pass would be blocked.
     fn shadowed_word(&mut self, decision: Decision, flags: u32) -> u32 {
         let Decision { verdict, by, shadow } = decision;
-        let Some(shadow @ (Verdict::Allow | Verdict::Audit, _)) = shadow else { return decision_word(decision) | flags };
+        let Some(shadow) = shadow.filter(|(with, _)| (verdict, *with) != (Verdict::Allow, Verdict::Block)) else {
+            return decision_word(decision) | flags;
+        };
         let plain = |(verdict, by)| decision_word(Decision { verdict, by, shadow: None });
         let real = plain((verdict, by)) | flags;
         SHADOWED | self.pair(real, plain(shadow)) | real & !CODE_MASK
@@ -542,7 +544,7 @@ fn may_look_on(rule: &Rule) -> bool {
 pub(super) fn decision_word(decision: Decision) -> u32 {
     let Decision { verdict, by, shadow } = decision;
     let (verdict, by) = match (verdict, shadow) {
-        (Verdict::Allow | Verdict::Audit, Some((Verdict::Block, by))) => (WOULD_BLOCK, by),
+        (Verdict::Allow, Some((Verdict::Block, by))) => (WOULD_BLOCK, by),
         (Verdict::Allow, _) => (0, by),
         (Verdict::Audit, _) => (1, by),
         (Verdict::Block, _) => (2, by),

@@ -125,7 +125,11 @@ impl Current {
     fn seen(&self, event: &Event) -> SeenEvent {
         let rule = self.name(event.code);
         let shadow = event.shadow.map(|(verdict, code)| {
-            let verdict = if verdict == Verdict::Audit { VerdictCase::Audit } else { VerdictCase::Allow };
+            let verdict = match verdict {
+                Verdict::Allow => VerdictCase::Allow,
+                Verdict::Audit => VerdictCase::Audit,
+                Verdict::Block | Verdict::WouldBlock => VerdictCase::Block,
+            };
             (verdict, self.name(code))
         });
         let (verdict, rule, shadow) = match event.verdict {
