@@ -200,8 +200,8 @@ mod tests {
 
     fn figures(unlabelled: i64, read: i64) -> Figures {
         Figures::read(&format!(
-            "bench: none open-60 10000\nbench: none read 1000\nbench: none stat 1\nbench: none write 1\n\
-             bench: none fork-exec 1000\nbench: none vfork-exec 1000\nbench: unlabelled open-60 {unlabelled}\n\
+            "bench: watched open-60 10000\nbench: watched read 1000\nbench: watched stat 1\nbench: watched write 1\n\
+             bench: watched fork-exec 1000\nbench: watched vfork-exec 1000\nbench: unlabelled open-60 {unlabelled}\n\
              bench: unlabelled read {read}\nbench: unlabelled fork-exec 1041\n"
         ))
     }
