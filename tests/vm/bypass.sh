@@ -9,7 +9,7 @@
 # open the attack has to get through, or its test would show nothing. Prints a table; the exit code says whether all held.
 set -u
 BYPASS=$1 ATTACKS=$2 BASE=$3 MINIRUN=$4 CONTROLS=${5:-}
-export PINS=/sys/fs/bpf/palisade-v5
+export PINS=/sys/fs/bpf/palisade-v6
 failed=0 absent=0
 rm -rf "$BASE"
 mkdir -p "$BASE"/{bin,work,given,trusted,sourced,policies,lists} "$BASE"/{deny,free,above-deny,above-free,run-deny,run-free}/dir \

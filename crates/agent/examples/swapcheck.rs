@@ -83,7 +83,7 @@ fn try_all(checks: &mut Checks) -> Outcome<()> {
     shell.end()?;
     checks.say("the cgroup is empty then", cgroup.wait_empty(Some(Duration::from_secs(5)))?);
     checks.say("and all is released", enforcer.release(workload)? == Released::Entirely);
-    checks.say("programs included", !std::path::Path::new("/sys/fs/bpf/palisade-v5").exists());
+    checks.say("programs included", !std::path::Path::new("/sys/fs/bpf/palisade-v6").exists());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ mod event;
 pub use event::{DecodeError, Event, ObjectKind, Operation, Verdict};
 
 /// `PAL_ABI_VERSION`.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// `PAL_SIZES`: size classes of tables.
 pub const SIZES: usize = 4;

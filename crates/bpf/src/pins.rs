@@ -1,10 +1,10 @@
 //! Pins: what keeps programs and maps alive between starts, under `/sys/fs/bpf/palisade-v<ABI>/`.
 //!
 //! ```text
-//! palisade-v5/maps/<map>                adopted by the next start of the same ABI
-//! palisade-v5/links-<chance>/<program>  while it is there, the program stays attached
+//! palisade-v6/maps/<map>                adopted by the next start of the same ABI
+//! palisade-v6/links-<chance>/<program>  while it is there, the program stays attached
 //! ```
-//! They are made in `palisade-v5-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
+//! They are made in `palisade-v6-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
 //! in names.)
 //!
 //! No hook of the kernel sees that a link's pin is opened. So the directory of the links has a name that cannot be

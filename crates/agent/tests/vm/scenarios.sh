@@ -11,7 +11,7 @@ MINIRUN=$1
 shift
 SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps arguments once last}
 WORK=$(mktemp -d)
-PINS=/sys/fs/bpf/palisade-v5
+PINS=/sys/fs/bpf/palisade-v6
 failed=0
 CGROUPS=/sys/fs/cgroup
 [ -e $CGROUPS/cgroup.procs ] || CGROUPS=/sys/fs/cgroup/unified

@@ -6,6 +6,9 @@ use thiserror::Error;
 
 use super::{ABI_VERSION, ARGUMENTS_MAX, COMM, PATH_MAX};
 
+/// `PAL_EXEC_INTERPRETER`.
+const EXEC_INTERPRETER: u8 = 2;
+
 /// One event, checked. The numbers of rules, tables and labels are the caller's to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -43,6 +46,8 @@ pub struct Event {
     pub reads: bool,
     /// Of an open: whether it writes.
     pub writes: bool,
+    /// Of an exec: whether it is the interpreter that the stage before it names.
+    pub interpreter: bool,
     /// What `object` is.
     pub object_kind: ObjectKind,
     /// Whether the task has, or an ancestor in the workload had, a controlling terminal.
@@ -299,7 +304,8 @@ impl Event {
             operation,
             verdict,
             reads: access & 1 != 0,
-            writes: access & 2 != 0,
+            writes: operation != Operation::Exec && access & 2 != 0,
+            interpreter: operation == Operation::Exec && access & EXEC_INTERPRETER != 0,
             object_kind,
             terminal,
             family,
@@ -686,6 +692,16 @@ mod tests {
         assert_eq!(Event::decode(&record).unwrap().shadow, Some((Verdict::Block, 9)));
         record[139] = 3;
         assert!(Event::decode(&record).is_err(), "what is only said of what passes");
+    }
+
+    #[test]
+    fn an_exec_says_whether_it_is_the_interpreter_of_the_stage_before() {
+        for (access, interpreter) in [(1, false), (3, true)] {
+            let mut record = mk_record();
+            (record[72], record[73], record[75]) = (0, 1, access); // class, operation, access
+            let event = Event::decode(&record).unwrap();
+            assert_eq!((event.operation, event.interpreter, event.writes), (Operation::Exec, interpreter, false));
+        }
     }
 
     #[test]

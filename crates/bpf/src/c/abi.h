@@ -8,7 +8,7 @@
 #ifndef PAL_ABI_H
 #define PAL_ABI_H
 
-#define PAL_ABI_VERSION 5
+#define PAL_ABI_VERSION 6
 
 /* ------------------------------------------------------------------ tables
  *
@@ -277,7 +277,7 @@ struct pal_owns {
 /* ------------------------------------------------------------------ events */
 
 /* pal_event.operation */
-#define PAL_OP_EXEC 1
+#define PAL_OP_EXEC 1		/* access: PAL_EXEC_INTERPRETER if it is the interpreter of the stage before */
 #define PAL_OP_MAP_EXEC 2
 #define PAL_OP_OPEN 3		/* access: 1 read, 2 write, 3 both */
 #define PAL_OP_CREATE 4
@@ -313,6 +313,8 @@ struct pal_owns {
 #define PAL_OP_ATTACH 33
 #define PAL_OP_BPF 34		/* obtaining a BPF object of Palisade's */
 #define PAL_OP_TOUCH 35		/* a file of Palisade's, or kernel.ftrace_enabled */
+
+#define PAL_EXEC_INTERPRETER 2	/* pal_event.access of an exec */
 
 #define PAL_OBJECT_PATH 0
 #define PAL_OBJECT_MEMFD 1

@@ -67,6 +67,9 @@ int BPF_PROG(pal_exec_stage, struct linux_binprm *bprm)
 		}
 		a.s->source = task->stage;
 	}
+	/* The kernel keeps the name of the exec, and exchanges that of the interpreter for each `#!` line. */
+	if (bprm->interp != bprm->filename)
+		a.s->event.access |= PAL_EXEC_INTERPRETER;
 	access_owner(&a, bprm->file->f_inode, bprm->file->f_path.mnt);
 	a.s->called = (u64)bprm->interp;
 	a.s->argv_tables = (u64)bprm->mm->pgd;

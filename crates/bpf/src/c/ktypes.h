@@ -315,6 +315,7 @@ struct linux_binprm {
 	unsigned long p;
 	struct file *file;
 	int argc;
+	const char *filename;
 	const char *interp;
 };
 

@@ -2,7 +2,7 @@
 //! here.
 
 /// The version of the layout (`PAL_ABI_VERSION`).
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Words of `t[]` by size class, as powers of two (`PAL_BITS_*`): 64 KiB, 512 KiB, 4 MiB, 32 MiB.
 pub const SIZE_BITS: [u32; 4] = [13, 16, 19, 22];
