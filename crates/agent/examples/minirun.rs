@@ -49,6 +49,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<RunOptions, St
         leftovers: Leftovers::Grace(Duration::from_secs(5)),
         repeat_window: Duration::from_secs(1),
         host: Host::default(),
+        observer: None,
     };
     while let Some(word) = arguments.next() {
         let mut value = || arguments.next().and_then(|v| v.into_string().ok()).ok_or("a value is missing");
@@ -113,6 +114,7 @@ fn tell(notice: Notice) {
         Notice::Record(Record::Loss(loss)) => eprintln!("loss {} {}", loss.count, loss.place.text()),
         Notice::Record(Record::Message(message)) => eprintln!("message {}", message.text),
         Notice::Outlived { members, grace } => eprintln!("outlived {members:?} grace={grace:?}"),
+        Notice::Tick => {}
         Notice::Killing(members) => eprintln!("killing {members:?}"),
     }
 }

@@ -14,6 +14,7 @@
 pub mod cgroup;
 pub mod enforce;
 pub mod home;
+pub mod learn;
 pub mod pipeline;
 pub mod probe;
 pub mod run;

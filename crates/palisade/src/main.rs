@@ -12,6 +12,8 @@
 mod cli;
 mod completions;
 mod karmor;
+#[cfg(feature = "node")]
+mod learn;
 mod out;
 mod policy;
 #[cfg(feature = "node")]

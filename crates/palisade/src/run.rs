@@ -13,12 +13,14 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use palisade_agent::cgroup::Member;
 use palisade_agent::enforce::{Backend, Coverage};
+use palisade_agent::learn;
 use palisade_agent::run::{Choice, Leftovers, Notice, Refused, RunOptions, RunReport, Started, run as run_command};
 use palisade_event::text::{Layout, Styles};
 use palisade_event::{EncodeOptions, Host, Record, Summary, Text, json};
 use palisade_policy::model::Policy;
 use palisade_ruleset::{Mode, Workload};
 
+use crate::learn::{Learning, Whose};
 use crate::out::{Outcome, print_error};
 use crate::policy::input::Input;
 use crate::text;
@@ -33,8 +35,21 @@ const GRACE_SECONDS: u64 = 5;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A policy file, or a directory of them; may be given several times
-    #[arg(short, long = "policy", value_name = "FILE", required = true)]
+    #[arg(short, long = "policy", value_name = "FILE", required_unless_present = "learn")]
     policies: Vec<PathBuf>,
+    /// Watch the command instead, deny nothing, and write a policy that allows what it did; needs root and BPF-LSM
+    #[arg(
+        long,
+        value_name = "OUT.yaml",
+        conflicts_with_all = ["policies", "audit", "enforcer", "strict", "gaps", "json", "output", "drop_command_lines"]
+    )]
+    learn: Option<PathBuf>,
+    /// With --learn: write OUT.test.yaml as well, for `palisade policy test`
+    #[arg(long, requires = "learn")]
+    tests: bool,
+    /// With --learn: overwrite the files that are there
+    #[arg(long, requires = "learn")]
+    force: bool,
     /// Deny nothing; show what would have been denied
     #[arg(long)]
     audit: bool,
@@ -91,6 +106,7 @@ Examples:
   palisade run --audit --policy nginx.yaml -- nginx -g 'daemon off;'      nothing is denied, only told
   palisade run --policy p.yaml --json --output events.json -- ./server
   palisade run --policy p.yaml --enforcer landlock --gaps -- ./server      no root needed
+  palisade run --learn nginx.yaml --tests -- nginx -g 'daemon off;'       watch it, and write its policy
 
 The exit code is the command's; 128 and the number of a signal that ended it. Of Palisade's own: 2 if the policies or
 the command line cannot be used or no back end serves, 126 or 127 if the command cannot be executed, 125 if it could not
@@ -118,6 +134,8 @@ struct Teller {
     run: String,
     /// Events that could not be written.
     unwritten: u64,
+    /// What the run is learned from: then events are not for people.
+    learning: Option<Learning>,
 }
 
 /// Runs the command.
@@ -125,7 +143,14 @@ struct Teller {
 /// # Errors
 /// Input that cannot be read, no back end, and what keeps the command from being followed.
 pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
-    let Some(policies) = Input::read(&args.policies)?.policies()? else { return Ok(Outcome::Unusable) };
+    let learning = args.learn.as_deref().map(|out| Learning::begin(out, args.tests, args.force)).transpose()?;
+    let policies = match &learning {
+        Some(_) => learn::policies(),
+        None => match Input::read(&args.policies)?.policies()? {
+            Some(policies) => policies,
+            None => return Ok(Outcome::Unusable),
+        },
+    };
     if policies.is_empty() {
         bail!("no policy in {}", args.policies.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
     }
@@ -137,6 +162,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
     workload.mode = if *audit { Mode::Audit } else { Mode::Enforce };
     workload.base_set = !no_base;
     workload.multi_call.clone_from(multi_call);
+    if learning.is_some() {
+        workload = learn::watched(workload);
+    }
     let unenforced = unenforced(&policies);
     if *strict && !unenforced.is_empty() {
         print_error(&unenforced)?;
@@ -149,6 +177,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         workload,
         name,
         enforcer: match enforcer {
+            _ if learning.is_some() => Choice::Only(Backend::Bpf),
             Enforcer::Auto => Choice::Auto,
             Enforcer::Bpf => Choice::Only(Backend::Bpf),
             Enforcer::Landlock => Choice::Only(Backend::Landlock),
@@ -157,8 +186,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         leftovers: if args.wait { Leftovers::Wait } else { Leftovers::Grace(Duration::from_secs(args.grace)) },
         repeat_window: REPEAT_WINDOW,
         host: host(),
+        observer: learning.as_ref().map(|learning| learning.observer.clone()),
     };
-    let mut teller = Teller::new(&args, &options)?;
+    let mut teller = Teller::new(&args, &options, learning)?;
     if !args.quiet && !unenforced.is_empty() {
         print_error(&unenforced)?;
     }
@@ -167,7 +197,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         // What cannot be told on stderr cannot be told at all; the run goes on.
         let _ = teller.notice(notice, &options, quiet, gaps);
     })?;
-    teller.finish(&report, &options)?;
+    let learning = teller.finish(&report, &options)?;
+    if let Some(learning) = learning {
+        let command: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+        let whose = Whose {
+            name: options.name.clone(),
+            namespace: args.namespace.clone(),
+            labels: options.workload.labels.clone(),
+            command: command.join(" "),
+        };
+        // What the base set lets pass is in no rule, and so must be as it will be when the policy is applied: elsewhere
+        // other files stand behind descriptors 0 to 2.
+        let workload = Workload { stdio: Vec::new(), ..options.workload.clone() };
+        learning.finish(whose, workload, args.quiet)?;
+    }
     Ok(Outcome::Exit(report.exit.code()))
 }
 
@@ -207,7 +250,7 @@ fn unenforced(policies: &[Policy]) -> String {
 // === impl Teller ===
 
 impl Teller {
-    fn new(args: &Args, run: &RunOptions) -> anyhow::Result<Self> {
+    fn new(args: &Args, run: &RunOptions, learning: Option<Learning>) -> anyhow::Result<Self> {
         let file = match &args.output {
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path);
@@ -228,11 +271,22 @@ impl Teller {
             summary: Summary::default(),
             run: run.name.clone(),
             unwritten: 0,
+            learning,
         })
     }
 
     fn notice(&mut self, notice: Notice, options: &RunOptions, quiet: bool, gaps: bool) -> io::Result<()> {
         match notice {
+            Notice::Started(started) if self.learning.is_some() => {
+                let by = started.backend.map_or_else(|| "nothing".to_owned(), |b| b.to_string());
+                let cgroup = started.cgroup.err().map(|why| format!("palisade: no cgroup of its own ({})\n", text::lines(&why)));
+                let watching = if quiet {
+                    String::new()
+                } else {
+                    format!("palisade: learning with {}, nothing is denied\n", text::bold(&by))
+                };
+                print_error(&(watching + &cgroup.unwrap_or_default()))
+            }
             Notice::Started(started) if !quiet || gaps => print_error(&started_text(&started, options, gaps)),
             Notice::Started(_) => Ok(()),
             Notice::Record(record) => self.record(&record),
@@ -243,11 +297,19 @@ impl Teller {
                 );
                 print_error(&format!("palisade: the command has ended and {} live on: {until}\n", members_text(&members)))
             }
+            Notice::Tick => match &mut self.learning {
+                Some(learning) if !quiet => learning.tick(),
+                Some(_) | None => Ok(()),
+            },
             Notice::Killing(members) => print_error(&format!("palisade: killing {}\n", members_text(&members))),
         }
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
+        // An event is another run's, whose palisade is gone: this run's own went to the observer.
+        if let (Some(learning), Record::Loss(_) | Record::Message(_)) = (&self.learning, record) {
+            return learning.record(record);
+        }
         if is_of(record, &self.run) {
             self.summary.add(record);
         }
@@ -264,7 +326,7 @@ impl Teller {
         Ok(())
     }
 
-    fn finish(self, report: &RunReport, options: &RunOptions) -> io::Result<()> {
+    fn finish(self, report: &RunReport, options: &RunOptions) -> io::Result<Option<Learning>> {
         let RunReport { exit: _, started, killed, released: _, problems } = report;
         let mut out = String::new();
         for problem in problems {
@@ -282,10 +344,11 @@ impl Teller {
                 text::count(usize::try_from(self.unwritten).unwrap_or(usize::MAX), "event", "events")
             ));
         }
-        if !self.quiet {
+        if !self.quiet && self.learning.is_none() {
             out.push_str(&summary_text(&self.summary, started, options));
         }
-        print_error(&out)
+        print_error(&out)?;
+        Ok(self.learning)
     }
 }
 

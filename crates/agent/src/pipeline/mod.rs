@@ -37,6 +37,7 @@ use palisade_event::{Loss, LossPlace, Record, Workload};
 use thiserror::Error;
 
 use crate::home::{Home, HomeError};
+use crate::learn::Observer;
 use relay::{Inbox, Letter, Outbox};
 
 pub use audit::AuditSource;
@@ -62,6 +63,16 @@ pub struct Pipeline {
 
 /// Where records go. Returns false where it is full: the record is dropped and counted.
 pub type Sink = Box<dyn FnMut(Record) -> bool + Send>;
+
+/// What becomes of the events of a run.
+pub struct Destination {
+    /// Makes them events.
+    pub enricher: Enricher,
+    /// Takes them instead, while a policy is learned; the sink then gets losses alone.
+    pub observer: Option<Observer>,
+    /// Where they go.
+    pub sink: Sink,
+}
 
 /// Why there are no events.
 #[derive(Debug, Error)]
@@ -95,6 +106,7 @@ struct Worker {
     /// Where other runs' records go, while this one reads the ring.
     role: Option<Role>,
     enricher: Enricher,
+    observer: Option<Observer>,
     sink: Sink,
     unsent: Unsent,
     /// Workloads whose palisade is gone, by table: table ids are never used again, labels are.
@@ -128,7 +140,8 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`PipelineError`].
-    pub fn start(maps: &Arc<Maps>, home: &Home, label: u32, enricher: Enricher, sink: Sink) -> Result<Self, PipelineError> {
+    pub fn start(maps: &Arc<Maps>, home: &Home, label: u32, to: Destination) -> Result<Self, PipelineError> {
+        let Destination { enricher, observer, sink } = to;
         let reader = Reader::new(&maps.events)?;
         let path = home.socket_of(label);
         let inbox = Inbox::listen(&path, Arc::clone(maps));
@@ -138,7 +151,8 @@ impl Pipeline {
         let unsent = Unsent::default();
         let home = home.clone();
         let orphans = HashMap::new();
-        let mut worker = Worker { home, label, reader, inbox, role: None, enricher, sink, unsent, orphans, counting: false };
+        let role = None;
+        let mut worker = Worker { home, label, reader, inbox, role, enricher, observer, sink, unsent, orphans, counting: false };
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
         Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
     }
@@ -288,9 +302,10 @@ impl Worker {
             self.unsent.late += 1;
             return;
         }
-        let event = match other {
-            Some(workload) => self.enricher.event_of(event, workload),
-            None => self.enricher.event(event),
+        let event = match (other, &self.observer) {
+            (Some(workload), _) => self.enricher.event_of(event, workload),
+            (None, Some(observer)) => return observer.take(event),
+            (None, None) => self.enricher.event(event),
         };
         let record = Record::from(event);
         if !(self.sink)(record) {

@@ -20,7 +20,7 @@ use crate::enforce::landlock::{
 };
 use crate::enforce::table::{self, Table};
 use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
-use crate::pipeline::{AuditSource, Enricher, Legends, Pipeline, PipelineError, Sink};
+use crate::pipeline::{AuditSource, Destination, Enricher, Legends, Pipeline, PipelineError, Sink};
 
 /// An armed back end.
 pub(super) enum Confinement {
@@ -118,7 +118,8 @@ impl Confinement {
                 let Some(Protection { enforcer, workload, legends, .. }) = &*protection else { return Ok(None) };
                 let host = Arc::new(options.host.clone());
                 let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
-                Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, enricher, sink).map(Some)
+                let to = Destination { enricher, observer: options.observer.clone(), sink };
+                Pipeline::start(enforcer.maps(), enforcer.home(), workload.label, to).map(Some)
             }
             Self::Landlock(landlock) => {
                 let Ok(Reports { source, legends, first: _ }) = &landlock.reports else { return Ok(None) };

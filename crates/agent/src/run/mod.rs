@@ -33,6 +33,7 @@ use crate::cgroup::{Cgroup, Member, Tree};
 use crate::enforce::bpf::{BpfError, Released};
 use crate::enforce::table::TableError;
 use crate::enforce::{Backend, Coverage, Gap};
+use crate::learn::Observer;
 use crate::pipeline::PipelineError;
 use crate::tree::{RootError, RootTree};
 
@@ -60,6 +61,8 @@ pub struct RunOptions {
     pub repeat_window: Duration,
     /// The host, in events.
     pub host: Host,
+    /// Takes what the run does, instead of events: see [`learn`](crate::learn).
+    pub observer: Option<Observer>,
 }
 
 /// Which back end to take.
@@ -98,6 +101,8 @@ pub enum Notice {
     },
     /// These did not end and are being killed.
     Killing(Vec<Member>),
+    /// About once a second while nothing else happens.
+    Tick,
 }
 
 /// How it runs.

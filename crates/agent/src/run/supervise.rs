@@ -275,6 +275,7 @@ impl Run<'_> {
     fn tick(&mut self) {
         let tell = &mut *self.tell;
         self.aggregator.expire(now(), &mut |event| tell(Notice::Record(Record::Event(event))));
+        tell(Notice::Tick);
         if let Some(text) = keep_tracing_on() {
             let host = Arc::new(self.options.host.clone());
             let message = Message { time: now(), host, level: Level::Error, text };
