@@ -2,8 +2,8 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, bypass (which guest runs
-#                        which: xtask/src/suite/test.rs)
+#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass (which guest
+#                        runs which: xtask/src/suite/test.rs)
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
@@ -72,6 +72,7 @@ for group; do
 	containers-whole) containers ;;
 	# From Linux 6.7 a mapping of an overlay's file is one of the layer's.
 	mappings) part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: " ;;
+	learn) part "policies learned, and the same work again under them" bash learn.sh /payload/palisade ;;
 	landlock) part "Landlock's denials are shown" bash landlock.sh /payload/palisade ;;
 	bypass) bypass ;;
 	*)

@@ -169,6 +169,7 @@ fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>>
         ("tests/vm/landlock.sh", "landlock.sh"),
         ("tests/vm/bypass.sh", "bypass.sh"),
         ("tests/bypass/attacks.tsv", "attacks.tsv"),
+        ("tests/vm/learn.sh", "learn.sh"),
         ("crates/agent/tests/vm/scenarios.sh", "scenarios.sh"),
     ] {
         files.push(PayloadFile::new(guest::workspace().join(path), name)?);
