@@ -2,7 +2,7 @@
 # Policies that Palisade learns by itself: each piece of work is watched, and then done again under what was learned. The
 # second time nothing may be denied, and what the work never did must be.
 #
-#   learn.sh PALISADE [WORK...]     works: tools, python, nginx, files (all)
+#   learn.sh PALISADE [WORK...]     works: tools, python, net, nginx, files (all)
 #
 # As root, under BPF-LSM. Everything it writes lies in directories of its own. One run is kept alive throughout, because
 # loading the programs takes most of a minute in an emulated machine.
@@ -31,6 +31,7 @@ check() { # TEXT COMMAND...
 no() { ! "$@"; }
 wanted() { [ -z "$WORKS" ] || [[ " $WORKS " == *" $1 "* ]]; }
 # NAME PATH LINES PATTERN: the rule for PATH has PATTERN among the lines that follow.
+rule_text() { grep -qxF -- "$2" "$OUT/$1.yaml"; }
 rule() { grep -x -A "$3" -E -- "    - (path|dir): $2" "$OUT/$1.yaml" | grep -qF -- "$4"; }
 
 hold() {
@@ -49,6 +50,12 @@ hold() {
 	done
 	cat "$WORK/hold"
 	return 1
+}
+
+# NAME VERDICT ARGUMENTS...: what `policy explain` says under the learned policy
+asked() {
+	"$PALISADE" policy explain "$OUT/$1.yaml" "${@:3}" >"$OUT/$1.asked"
+	grep -q "^$2" "$OUT/$1.asked" || { cat "$OUT/$1.asked"; return 1; }
 }
 
 # NAME DRIVER COMMAND...: DRIVER runs beside the command, with its process number, until it has done its part.
@@ -91,6 +98,7 @@ alone() { :; }
 fresh() { rm -f "$WORK"/log/*; }
 
 check "the programs are loaded" hold
+python=$(readlink -f "$(command -v python3 || command -v python3.11)")
 
 # --- a shell script that calls ten tools
 if wanted tools; then
@@ -139,14 +147,77 @@ assert subprocess.run(["/usr/bin/uname", "-s"], capture_output=True).stdout == b
 s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); c = socket.create_connection(s.getsockname()); c.close()
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 SCRIPT
-python=$(readlink -f "$(command -v python3 || command -v python3.11)")
-if [ -x "$python" ]; then
-	twice python alone "$python" "$WORK/work.py"
-	check "python: its library is one rule" grep -qE 'dir: /usr/lib/python3[^/]*/$' "$OUT/python.yaml"
-else
-	echo "FAIL python: this machine has none"
-	failed=1
+twice python alone "$python" "$WORK/work.py"
+check "python: its library is one rule" grep -qE 'dir: /usr/lib/python3[^/]*/$' "$OUT/python.yaml"
 fi
+
+# --- a client and a server on loopback, and what needs capabilities
+if wanted net; then
+cat >"$WORK/net.py" <<'SCRIPT'
+import os, socket, tempfile
+def serve(server):
+    """One process serves, another asks, over whatever kind of socket."""
+    if os.fork() == 0:
+        client = socket.socket(server.family, server.type)
+        client.settimeout(20)
+        client.connect(server.getsockname())
+        client.send(b"ping")
+        os._exit(0 if client.recv(4) == b"pong" else 1)
+    server.settimeout(20)
+    if server.type == socket.SOCK_STREAM:
+        other = server.accept()[0]
+        assert other.recv(4) == b"ping"
+        other.send(b"pong")
+    else:
+        data, client = server.recvfrom(4)
+        assert data == b"ping"
+        server.sendto(b"pong", client)
+    assert os.wait()[1] == 0
+serve(socket.create_server(("127.0.0.1", 8644)))
+serve(socket.create_server(("::1", 8644), family=socket.AF_INET6))
+serve(socket.create_server(("127.0.0.1", 0)))
+for place in ("127.0.0.1", 54), ("127.0.0.1", 0):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(place)
+    serve(server)
+with tempfile.NamedTemporaryFile() as file:
+    os.chown(file.name, 33, 33)
+SCRIPT
+twice net alone "$python" "$WORK/net.py"
+check "net: the server's port is its own" asked net Allow --bind 127.0.0.1:8644
+check "net: over IPv6 as well" asked net Allow --connect '[::1]:8644'
+check "net: a port of the kernel's choice is any of its choice" asked net Allow --connect 127.0.0.1:45678
+check "net: datagrams have ends of their own" asked net Allow --bind 127.0.0.1:54 --protocol udp
+check "net: and not those of streams" asked net Block --bind 127.0.0.1:54
+check "net: another port is closed" asked net Block --connect 127.0.0.1:8645
+check "net: and another address" asked net Block --connect 10.0.0.5:8644
+check "net: and to listen everywhere" asked net Block --bind 0.0.0.0:8644
+check "net: chown is in it" rule_text net "    - capability: chown"
+check "net: and the port below 1024" rule_text net "    - capability: net_bind_service"
+else=$(cat <<'SCRIPT'
+import os, socket
+def denied(number, call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        assert error.errno == number, error
+        return
+    raise AssertionError((call, arguments))
+def stream():
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+stream().bind(("127.0.0.1", 8644))
+denied(13, stream().connect, ("127.0.0.1", 8645))
+denied(13, stream().bind, ("0.0.0.0", 8644))
+denied(13, socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
+denied(1, os.setgid, 33)
+SCRIPT
+)
+"$PALISADE" run --enforcer bpf --policy "$OUT/net.yaml" -- "$python" -c "$else" 2>"$OUT/net.else" # a file of it would be denied
+check "net: what was not seen is denied by the kernel" test $? = 0
+for denied in 'Block .*connect .*127.0.0.1:8645' 'Block .*bind .*0.0.0.0:8644' 'Block .*capability .*CAP_SETGID'; do
+	check "net: and told: $denied" grep -qE "$denied" "$OUT/net.else"
+done
+[ $failed = 0 ] || cat "$OUT/net.else"
 fi
 
 # --- nginx, reloaded while it serves
@@ -186,8 +257,9 @@ serve() { # the process number of palisade, which passes signals on
 }
 if [ -x /usr/sbin/nginx ]; then
 	twice nginx serve /usr/sbin/nginx -g 'daemon off;'
-	"$PALISADE" policy explain "$OUT/nginx.yaml" --read /etc/nginx/tls/site.key --from /usr/sbin/nginx >"$OUT/nginx.key"
-	check "nginx: its key, which it never read, is not opened" grep -q '^Block' "$OUT/nginx.key"
+	check "nginx: its key, which it never read, is not opened" asked nginx Block --read /etc/nginx/tls/site.key --from /usr/sbin/nginx
+	check "nginx: it may listen where it did" asked nginx Allow --bind 127.0.0.1:$PORT
+	check "nginx: and nowhere else" asked nginx Block --bind 0.0.0.0:80
 	check "nginx: its pages cannot be written" rule nginx /var/www/index.html 1 "readOnly: true"
 else
 	echo "FAIL nginx: this machine has none"

@@ -14,12 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_bpf::abi;
 use palisade_discovery::{Collector, Directories, Observation, What};
-use palisade_policy::model::Policy;
+use palisade_policy::model::{Policy, PortRange};
 use palisade_policy::{SourceFile, parse};
-use palisade_ruleset::{BuiltIn, By, Mode, Object, Program, Socket, Workload};
+use palisade_ruleset::{BuiltIn, By, End, Mode, Object, Program, Side, Socket, Workload};
 
 /// Audits every exec, file operation, socket and capability.
 const AUDIT_EVERYTHING: &str = include_str!("learn.yaml");
+
+/// The kernel's range where nobody set another.
+const DEFAULT_PORTS: PortRange = PortRange::new(32_768, 60_999).expect("in order");
 
 /// Takes what a run does. Shared by the pipeline, which feeds it, and whoever asks how far it is.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,18 @@ pub fn watched(mut workload: Workload) -> Workload {
 #[must_use]
 pub fn launcher() -> Option<Vec<u8>> {
     fs::read_link("/proc/self/exe").ok().map(|path| path.into_os_string().into_vec())
+}
+
+/// From which the kernel takes ports that a program leaves to it, in this network namespace.
+#[must_use]
+pub fn chosen_ports() -> PortRange {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    port_range(&text).unwrap_or(DEFAULT_PORTS)
+}
+
+fn port_range(text: &str) -> Option<PortRange> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    PortRange::new(numbers.next()?.ok()?, numbers.next()?.ok()?)
 }
 
 // === impl Observer ===
@@ -103,11 +118,10 @@ fn what(event: abi::Event) -> What {
         | Op::Utimes
         | Op::UnixConnect
         | Op::UnixSend => file(false, event),
-        Op::Socket | Op::Connect | Op::Send | Op::Bind | Op::Listen | Op::Accept => What::Socket(Socket {
-            family: signed(event.family),
-            kind: signed(event.socket_type),
-            protocol: signed(event.protocol),
-        }),
+        Op::Socket => socket(&event, Side::Local, false), // names no end
+        Op::Connect | Op::Send => socket(&event, Side::Remote, false),
+        Op::Bind => socket(&event, Side::Local, true),
+        Op::Listen | Op::Accept => socket(&event, Side::Local, false),
         Op::Capability => What::Capability(u8::try_from(event.family).unwrap_or(u8::MAX)),
         // Judged by built-in rules alone: a code that stands for none of them says no more than the operation.
         Op::Mount | Op::MountRearrange | Op::Unmount | Op::PivotRoot | Op::EnterNamespace | Op::OpenDetached => {
@@ -116,6 +130,12 @@ fn what(event: abi::Event) -> What {
         Op::Attach => What::BuiltIn(BuiltIn::Source.name()),
         Op::Bpf | Op::Touch => What::BuiltIn(BuiltIn::SelfProtection.name()),
     }
+}
+
+fn socket(event: &abi::Event, side: Side, binds: bool) -> What {
+    let socket = Socket { family: signed(event.family), kind: signed(event.socket_type), protocol: signed(event.protocol) };
+    let end = event.endpoint.map(|end| End { side, address: end.ip(), port: end.port() });
+    What::Socket { socket, end, binds }
 }
 
 /// The kernel's `int`, which the record carries as it is.
@@ -182,12 +202,27 @@ mod tests {
             file(FileMode::Write, "/"),
             Operation::Socket { socket: Socket { family: 2, kind: 1, protocol: 6 }, end: None },
             Operation::Socket { socket: Socket { family: 38, kind: 5, protocol: 0 }, end: None },
+            Operation::Socket {
+                socket: Socket { family: 2, kind: 1, protocol: 6 },
+                end: Some(End { side: Side::Remote, address: [10, 0, 0, 5].into(), port: 443 }),
+            },
+            Operation::Socket {
+                socket: Socket { family: 10, kind: 2, protocol: 17 },
+                end: Some(End { side: Side::Local, address: [0; 16].into(), port: 53 }),
+            },
         ];
         operations.extend((0..=40).map(|number| Operation::Capability { number }));
         let actor = Actor { program: Program::Path(b"/bin/y".to_vec()), uid: 0, terminal: false };
         for operation in operations {
             let decision = decide(&rules, &Access { actor: actor.clone(), operation: operation.clone() });
             assert_eq!(decision.verdict, Verdict::Audit, "{operation:?}");
+        }
+    }
+    #[test]
+    fn the_range_of_ports_that_the_kernel_chooses_from_is_read_as_it_writes_it() {
+        assert_eq!(port_range("32768\t60999\n"), Some(DEFAULT_PORTS));
+        for bad in ["", "1", "2 1", "1 70000", "a b"] {
+            assert_eq!(port_range(bad), None, "{bad}");
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_policy::model::Capability;
+use palisade_ruleset::End;
 
-use crate::collect::{Access, Name, Seen};
+use crate::collect::{Access, Marks, Name, Seen};
 
 /// How often something was done, and by whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,12 +35,23 @@ pub(crate) struct ExecSeen {
     pub(crate) anywhere: bool,
 }
 
+/// A kind of socket (family, type, protocol), and an end.
+pub(crate) type SocketAndEnd = ([i32; 3], Option<End>);
+
+/// How one end was named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndSeen {
+    pub(crate) of: Use,
+    /// The program bound to it; without that, the kernel chose the port of an own end.
+    pub(crate) binds: bool,
+}
+
 /// Everything, by class.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Accesses {
     pub(crate) programs: BTreeMap<Name, ExecSeen>,
     pub(crate) files: BTreeMap<Vec<u8>, FileSeen>,
-    pub(crate) sockets: BTreeMap<[i32; 3], Use>,
+    pub(crate) sockets: BTreeMap<SocketAndEnd, EndSeen>,
     pub(crate) capabilities: BTreeMap<Capability, Use>,
 }
 
@@ -63,7 +75,7 @@ impl Accesses {
     }
 
     fn add(&mut self, access: &Access, seen: &Seen, launcher: Option<&Name>) {
-        let Seen { count, first: _, programs, creates, removes } = seen;
+        let Seen { count, first: _, programs, marks: Marks { creates, removes, binds } } = seen;
         let of = Use { count: *count, programs: programs.clone() };
         match access {
             Access::Exec { object, caller, scripts } => {
@@ -95,7 +107,11 @@ impl Accesses {
                 file.creates |= creates;
                 file.removes |= removes;
             }
-            Access::Socket(numbers) => self.sockets.entry(*numbers).or_default().add(&of),
+            Access::Socket { socket, end } => {
+                let entry = self.sockets.entry((*socket, *end)).or_default();
+                entry.of.add(&of);
+                entry.binds |= binds;
+            }
             Access::Capability(number) => {
                 if let Some(capability) = Capability::from_number(*number) {
                     self.capabilities.entry(capability).or_default().add(&of);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use palisade_ruleset::{FileMode, Object, Program, Socket};
+use palisade_ruleset::{End, FileMode, Object, Program, Socket};
 
 use crate::observation::{Observation, What};
 
@@ -22,8 +22,8 @@ pub(crate) enum Access {
     Load { object: Name, loader: Name },
     /// A file.
     File { path: Vec<u8>, write: bool },
-    /// A socket: family, type, protocol.
-    Socket([i32; 3]),
+    /// A socket (family, type, protocol), and the end that an operation on it names.
+    Socket { socket: [i32; 3], end: Option<End> },
     /// A capability.
     Capability(u8),
 }
@@ -45,10 +45,18 @@ pub(crate) struct Seen {
     pub(crate) first: u64,
     /// By whom, at most [`PROGRAMS`].
     pub(crate) programs: BTreeSet<Name>,
-    /// Whether a name was made by it.
+    pub(crate) marks: Marks,
+}
+
+/// What is true of an access at one of its times, and so of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// A name was made by it.
     pub(crate) creates: bool,
-    /// Whether a name was taken away by it.
+    /// A name was taken away by it.
     pub(crate) removes: bool,
+    /// An own end was chosen by the program.
+    pub(crate) binds: bool,
 }
 
 /// Counts accesses. What is not kept is counted: [`Self::beyond`].
@@ -81,27 +89,30 @@ impl Collector {
                 let scripts = self.scripts(process, interpreter);
                 let Some(object) = self.name(object) else { return };
                 self.stages.entry(process).or_default().push(object.clone());
-                self.add(Access::Exec { object, caller: program.clone(), scripts }, program, (false, false));
+                self.add(Access::Exec { object, caller: program.clone(), scripts }, program, Marks::default());
             }
             What::Load(object) => {
                 let Some(object) = self.name(object) else { return };
-                self.add(Access::Load { object, loader: program.clone() }, program, (false, false));
+                self.add(Access::Load { object, loader: program.clone() }, program, Marks::default());
             }
             What::File { object, read, write, creates, removes } => match object {
                 Object::Path(path) => {
+                    let marks = Marks { creates, removes, binds: false };
                     for (done, write) in [(read, false), (write, true)] {
                         if done {
-                            self.add(Access::File { path: path.clone(), write }, program.clone(), (creates, removes));
+                            self.add(Access::File { path: path.clone(), write }, program.clone(), marks);
                         }
                     }
                 }
                 Object::Memfd(_) => {} // no file rule meets it
                 Object::Unresolvable => self.cannot_tell(),
             },
-            What::Socket(Socket { family, kind, protocol }) => {
-                self.add(Access::Socket([family, kind, protocol]), program, (false, false));
+            What::Socket { socket: Socket { family, kind, protocol }, end, binds } => {
+                let end = end.map(|end| End { address: end.reached(), ..end });
+                let access = Access::Socket { socket: [family, kind, protocol], end };
+                self.add(access, program, Marks { binds, ..Marks::default() });
             }
-            What::Capability(number) => self.add(Access::Capability(number), program, (false, false)),
+            What::Capability(number) => self.add(Access::Capability(number), program, Marks::default()),
             What::BuiltIn(name) => *self.built_in.entry(name).or_default() += 1,
         }
     }
@@ -166,25 +177,33 @@ impl Collector {
         self.unresolvable += 1;
     }
 
-    fn add(&mut self, access: Access, program: Name, (creates, removes): (bool, bool)) {
+    fn add(&mut self, access: Access, program: Name, marks: Marks) {
         let first = self.total;
         self.total += 1;
         if self.seen.len() >= ACCESSES && !self.seen.contains_key(&access) {
             self.beyond += 1;
             return;
         }
-        let new = || Seen { count: 0, first, programs: BTreeSet::new(), creates: false, removes: false };
+        let new = || Seen { count: 0, first, programs: BTreeSet::new(), marks: Marks::default() };
         let seen = self.seen.entry(access).or_insert_with(new);
         seen.count += 1;
-        seen.creates |= creates;
-        seen.removes |= removes;
+        seen.marks.add(marks);
         if seen.programs.len() < PROGRAMS {
             seen.programs.insert(program);
         }
     }
 }
 
-// === impl Access, Name ===
+// === impl Marks, Access, Name ===
+
+impl Marks {
+    fn add(&mut self, other: Self) {
+        let Self { creates, removes, binds } = other;
+        self.creates |= creates;
+        self.removes |= removes;
+        self.binds |= binds;
+    }
+}
 
 impl Access {
     /// The same access as the law sees it, by one of those who did it.
@@ -205,8 +224,8 @@ impl Access {
                 owner: None,
                 block_device: false,
             },
-            Self::Socket([family, kind, protocol]) => {
-                Operation::Socket { socket: Socket { family: *family, kind: *kind, protocol: *protocol }, end: None }
+            Self::Socket { socket: [family, kind, protocol], end } => {
+                Operation::Socket { socket: Socket { family: *family, kind: *kind, protocol: *protocol }, end: *end }
             }
             Self::Capability(number) => Operation::Capability { number: *number },
         };

@@ -17,6 +17,7 @@ mod collect;
 pub mod files;
 pub mod names;
 mod observation;
+mod sockets;
 mod suggest;
 mod tests_file;
 mod yaml;

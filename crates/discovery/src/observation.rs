@@ -1,6 +1,6 @@
 //! What is fed in: one access that was seen.
 
-use palisade_ruleset::{Object, Program, Socket};
+use palisade_ruleset::{End, Object, Program, Socket};
 
 /// One access by one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,15 @@ pub enum What {
         /// A name is taken away.
         removes: bool,
     },
-    /// A socket is made.
-    Socket(Socket),
+    /// A socket is made, or an operation on one names an end.
+    Socket {
+        /// The socket.
+        socket: Socket,
+        /// The end; `None` where none is named.
+        end: Option<End>,
+        /// It is a bind: the port is the program's choice, not the kernel's, unless it is 0.
+        binds: bool,
+    },
     /// A capability is used, by its number.
     Capability(u8),
     /// A built-in rule would have denied it, and no policy can allow it: the rule's name.

@@ -1,16 +1,18 @@
 //! The policy: drafted, written, read again, and asked about every access it comes from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use palisade_policy::model::{Capability, Protocol};
+use palisade_policy::model::{Capability, PortRange};
 use palisade_policy::{SourceFile, parse};
-use palisade_ruleset::{By, NoLinks, RuleSet, Tree, Verdict, Workload, decide};
+use palisade_ruleset::{By, End, RuleSet, Side, Tree, Verdict, Workload, decide};
 
 use crate::Directories;
 use crate::accesses::{Accesses, ExecSeen, FileSeen, Use};
 use crate::collect::{Access, Collector, Name, Seen};
 use crate::files::{self, FileRule, Shape};
+use crate::sockets::{SocketRules, Words, endpoint_protocol};
 use crate::yaml;
 
 /// Accesses from which the newness is worth a number.
@@ -40,6 +42,8 @@ pub struct Context<'a> {
     pub tree: &'a dyn Tree,
     /// What else its directories hold.
     pub directories: &'a dyn Directories,
+    /// From which the kernel takes ports that a program leaves to it.
+    pub chosen_ports: PortRange,
 }
 
 /// What comes out.
@@ -94,9 +98,13 @@ pub struct Measures {
 pub(crate) struct Draft {
     pub(crate) programs: BTreeMap<Name, ExecSeen>,
     pub(crate) files: Vec<FileRule>,
-    pub(crate) protocols: BTreeMap<Protocol, Use>,
+    pub(crate) sockets: SocketRules,
     pub(crate) capabilities: BTreeMap<Capability, Use>,
 }
+
+/// A TCP socket, and an end that nobody has: 203.0.113.0/24 is for documentation.
+const TCP: [i32; 3] = [2, 1, 6];
+const NEVER_REACHED: End = End { side: Side::Remote, address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)), port: 4444 };
 
 /// Suggests a policy that allows what was seen.
 ///
@@ -105,7 +113,7 @@ pub(crate) struct Draft {
 /// [`Measures::uncovered`]. The policy parses without a problem, and is the same for the same input.
 #[must_use]
 pub fn suggest(collector: &Collector, context: &Context<'_>) -> Suggestion {
-    let sockets = Sockets::new();
+    let words = Words::new();
     let base = base_rules(context);
     let mut base_count = 0;
     let mut kept: BTreeMap<&Access, &Seen> = BTreeMap::new();
@@ -116,7 +124,7 @@ pub fn suggest(collector: &Collector, context: &Context<'_>) -> Suggestion {
             kept.insert(access, seen);
         }
     }
-    let (draft, rules) = settle(&kept, context, &sockets);
+    let (draft, rules) = settle(&kept, context, &words);
     let uncovered: Vec<&Access> = kept.iter().filter(|(a, s)| !is_allowed(&rules, a, s)).map(|(a, _)| *a).collect();
     let measures = Measures {
         accesses: collector.total,
@@ -125,18 +133,18 @@ pub fn suggest(collector: &Collector, context: &Context<'_>) -> Suggestion {
         lost: collector.lost,
         beyond: collector.beyond,
         unresolvable: collector.unresolvable,
-        newness: newness(collector.total, &kept, context, &sockets),
+        newness: newness(collector.total, &kept, context, &words),
         built_in: collector.built_in.clone(),
         uncovered: uncovered.iter().map(|access| yaml::access_text(access)).collect(),
-        rules: draft.programs.len() + draft.files.len() + draft.protocols.len() + draft.capabilities.len(),
+        rules: draft.len(),
     };
     let policy = yaml::policy(&draft, context, &measures);
-    let tests = tests(&kept, &rules, context);
+    let tests = tests(&kept, &rules, context, &words);
     Suggestion { policy, tests, measures, name: context.name.clone() }
 }
 
 /// Drafts until nothing that a rule can name is denied.
-fn settle(kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, sockets: &Sockets) -> (Draft, RuleSet) {
+fn settle(kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, words: &Words) -> (Draft, RuleSet) {
     let launcher = context.launcher.clone().map(Name::Path);
     let mut accesses = Accesses::arrange(kept.iter().map(|(a, s)| (*a, *s)), launcher.as_ref());
     // What rules cannot be written of is left out here and comes out as uncovered.
@@ -145,7 +153,7 @@ fn settle(kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, sockets: &Sock
     let mut draft = Draft {
         programs: accesses.programs,
         files: files::rules(&accesses.files, context.directories),
-        protocols: sockets.words(&accesses.sockets),
+        sockets: words.rules(&accesses.sockets, context.chosen_ports),
         capabilities: accesses.capabilities,
     };
     if draft.files.is_empty() {
@@ -158,9 +166,11 @@ fn settle(kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, sockets: &Sock
             .filter(|(access, seen)| !is_allowed(&rules, access, seen))
             .filter_map(|(access, _)| match access {
                 Access::File { path, .. } if is_text(path) => Some(path.as_slice()),
-                Access::File { .. } | Access::Exec { .. } | Access::Load { .. } | Access::Socket(_) | Access::Capability(_) => {
-                    None
-                }
+                Access::File { .. }
+                | Access::Exec { .. }
+                | Access::Load { .. }
+                | Access::Socket { .. }
+                | Access::Capability(_) => None,
             })
             .collect();
         if denied.is_empty() {
@@ -193,7 +203,7 @@ fn start_of_list(programs: &BTreeMap<Name, ExecSeen>) -> Vec<FileRule> {
 }
 
 /// Of the last third of the accesses, those that a policy of the first two thirds would not have allowed.
-fn newness(total: u64, kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, sockets: &Sockets) -> Option<(u64, u64)> {
+fn newness(total: u64, kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, words: &Words) -> Option<(u64, u64)> {
     if total < ENOUGH {
         return None;
     }
@@ -201,7 +211,7 @@ fn newness(total: u64, kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, s
     let from = total - total / 3;
     let (early, late): (BTreeMap<&Access, &Seen>, BTreeMap<&Access, &Seen>) =
         kept.iter().map(|(a, s)| (*a, *s)).partition(|(_, seen)| seen.first < from);
-    let (_, rules) = settle(&early, context, sockets);
+    let (_, rules) = settle(&early, context, words);
     let new = late.iter().filter(|(access, seen)| !is_allowed(&rules, access, seen)).map(|(_, seen)| seen.count).sum();
     Some((new, total / 3))
 }
@@ -233,7 +243,7 @@ fn passes_without_rule(access: &Access, seen: &Seen, base: &RuleSet) -> bool {
     match access {
         Access::File { .. } => decisions(base, access, seen).all(|d| d.verdict == Verdict::Allow && d.by == By::BaseSet),
         // What no network rule reaches (AF_UNIX, NETLINK_ROUTE): under `all` blocked, nothing speaks.
-        Access::Socket(_) => decisions(base, access, seen).all(|d| d.by == By::Nothing),
+        Access::Socket { .. } => decisions(base, access, seen).all(|d| d.by == By::Nothing),
         Access::Exec { .. } | Access::Load { .. } | Access::Capability(_) => false,
     }
 }
@@ -250,23 +260,39 @@ fn decisions<'a>(
 ) -> impl Iterator<Item = palisade_ruleset::Decision> + 'a {
     let by: Vec<Name> = match access {
         Access::Exec { caller, .. } => vec![caller.clone()],
-        Access::Load { .. } | Access::File { .. } | Access::Socket(_) | Access::Capability(_) => {
+        Access::Load { .. } | Access::File { .. } | Access::Socket { .. } | Access::Capability(_) => {
             seen.programs.iter().cloned().collect()
         }
     };
     by.into_iter().map(move |program| decide(rules, &access.to_law(&program)))
 }
 
+// === impl Draft ===
+
+impl Draft {
+    fn len(&self) -> usize {
+        let Self { programs, files, sockets: SocketRules { protocols, endpoints }, capabilities } = self;
+        programs.len() + files.len() + protocols.len() + endpoints.len() + capabilities.len()
+    }
+}
+
 // === tests ===
 
 /// Each access as an expectation, as far as a test file can tell it; and two that nobody would want allowed.
-fn tests(kept: &BTreeMap<&Access, &Seen>, rules: &RuleSet, context: &Context<'_>) -> Vec<TestLine> {
+fn tests(kept: &BTreeMap<&Access, &Seen>, rules: &RuleSet, context: &Context<'_>, words: &Words) -> Vec<TestLine> {
     let mut lines = BTreeSet::new();
     for (access, seen) in kept.iter().filter(|(access, seen)| is_allowed(rules, access, seen)) {
-        lines.extend(test_line(access, seen, context));
+        lines.extend(
+            test_line(access, seen, context, words).filter(|line| line.field != "bind" || binds_everywhere(access, rules)),
+        );
     }
-    // A program that nobody has, and the passwords unless the run read them itself.
-    let never = [("exec", "/tmp/dropped-by-someone"), ("read", "/etc/shadow"), ("write", "/etc/cron.d/dropped-by-someone")];
+    // A program that nobody has, and the passwords unless the run read them itself; an address of documentation.
+    let never = [
+        ("exec", "/tmp/dropped-by-someone"),
+        ("read", "/etc/shadow"),
+        ("write", "/etc/cron.d/dropped-by-someone"),
+        ("connect", "tcp/203.0.113.7:4444"),
+    ];
     for (field, object) in never {
         let line = TestLine { field, object: object.to_owned(), from: None, allowed: false };
         let mut expected = line.clone();
@@ -275,6 +301,7 @@ fn tests(kept: &BTreeMap<&Access, &Seen>, rules: &RuleSet, context: &Context<'_>
         let write = field == "write";
         let access = match field {
             "exec" => Access::Exec { object: Name::Path(path.to_vec()), caller: Name::Unknown, scripts: Vec::new() },
+            "connect" => Access::Socket { socket: TCP, end: Some(NEVER_REACHED) },
             _ => Access::File { path: path.to_vec(), write },
         };
         let denied = decide(rules, &access.to_law(&Name::Unknown)).verdict == Verdict::Block;
@@ -285,7 +312,7 @@ fn tests(kept: &BTreeMap<&Access, &Seen>, rules: &RuleSet, context: &Context<'_>
     lines.into_iter().collect()
 }
 
-fn test_line(access: &Access, seen: &Seen, context: &Context<'_>) -> Option<TestLine> {
+fn test_line(access: &Access, seen: &Seen, context: &Context<'_>, words: &Words) -> Option<TestLine> {
     let line = |field, object, from| Some(TestLine { field, object, from, allowed: true });
     match access {
         Access::Exec { object, caller, scripts } => {
@@ -299,58 +326,29 @@ fn test_line(access: &Access, seen: &Seen, context: &Context<'_>) -> Option<Test
             let path = std::str::from_utf8(path).ok()?.to_owned();
             line(if *write { "write" } else { "read" }, path, None)
         }
-        Access::Socket([family, kind, protocol]) => {
+        Access::Socket { socket: [family, kind, protocol], end: None } => {
             line("socket", format!("{family}:{kind}:{protocol}"), seen.programs.first().and_then(name_text))
+        }
+        Access::Socket { socket, end: Some(End { side, address, port }) } => {
+            // Of other sockets an end decides nothing.
+            let protocol = endpoint_protocol(words.of(*socket)?)?.name().to_ascii_lowercase();
+            let field = match side {
+                Side::Remote => "connect",
+                Side::Local => "bind",
+            };
+            line(field, format!("{protocol}/{}", SocketAddr::new(*address, *port)), None)
         }
         Access::Capability(number) => line("capability", Capability::from_number(*number)?.name().to_owned(), None),
     }
 }
 
-// === sockets ===
-
-/// Which word of a policy meets a socket, as the law says it.
-struct Sockets {
-    words: Vec<(Protocol, RuleSet)>,
-}
-
-impl Sockets {
-    /// The narrowest first: a protocol, then a type, then everything.
-    const ORDER: [Protocol; 13] = [
-        Protocol::Tcp,
-        Protocol::Udp,
-        Protocol::Sctp,
-        Protocol::Icmp,
-        Protocol::IcmpV6,
-        Protocol::Packet,
-        Protocol::Dccp,
-        Protocol::Rdm,
-        Protocol::SeqPacket,
-        Protocol::Raw,
-        Protocol::Stream,
-        Protocol::Dgram,
-        Protocol::All,
-    ];
-
-    fn new() -> Self {
-        let rules = |protocol| {
-            let text = yaml::only_protocol(protocol);
-            let policies = parse(&[SourceFile { name: "protocol".into(), text: &text }]).policies;
-            (protocol, RuleSet::new(&policies, &Workload::run(), &NoLinks))
-        };
-        Self { words: Self::ORDER.into_iter().map(rules).collect() }
-    }
-
-    fn words(&self, sockets: &BTreeMap<[i32; 3], Use>) -> BTreeMap<Protocol, Use> {
-        let mut out: BTreeMap<Protocol, Use> = BTreeMap::new();
-        for (numbers, of) in sockets {
-            let access = Access::Socket(*numbers).to_law(&Name::Unknown);
-            let met = self.words.iter().find(|(_, rules)| matches!(decide(rules, &access).by, By::Rule(_)));
-            if let Some((word, _)) = met {
-                out.entry(*word).or_default().add(of);
-            }
-        }
-        out
-    }
+/// Whether what a test file says by this end is allowed: there `::` stands for 0.0.0.0 as well, which a socket that is of
+/// IPv6 alone never asked for.
+fn binds_everywhere(access: &Access, rules: &RuleSet) -> bool {
+    let Access::Socket { socket, end: Some(end) } = access else { return true };
+    let twin = End { address: Ipv4Addr::UNSPECIFIED.into(), ..*end };
+    let twin = Access::Socket { socket: *socket, end: Some(twin) }.to_law(&Name::Unknown);
+    end.address != IpAddr::V6(Ipv6Addr::UNSPECIFIED) || decide(rules, &twin).verdict != Verdict::Block
 }
 
 // === names as text ===

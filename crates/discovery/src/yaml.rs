@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use palisade_policy::model::{Capability, Protocol};
+use palisade_ruleset::{End, Side};
 
 use crate::accesses::{ExecSeen, Use};
 use crate::collect::{Access, Name};
 use crate::files::{FileRule, Shape};
 use crate::names::escaped;
+use crate::sockets::{EndpointKey, EndpointRule, Note, SocketRules};
 use crate::suggest::{Context, Draft, Measures, name_text};
 
 /// Programs that a comment names.
@@ -33,7 +36,7 @@ pub(crate) fn policy(draft: &Draft, context: &Context<'_>, measures: &Measures) 
     let _ = write!(out, "  severity: 5\n  tags: [learned]\n  message: {}\n", scalar(&message));
     process(&mut out, &draft.programs);
     file(&mut out, &draft.files);
-    network(&mut out, &draft.protocols);
+    network(&mut out, &draft.sockets);
     capabilities(&mut out, &draft.capabilities);
     out
 }
@@ -191,10 +194,14 @@ fn field_of(shape: Shape) -> &'static str {
     }
 }
 
-fn network(out: &mut String, protocols: &BTreeMap<Protocol, Use>) {
-    out.push_str("\n  network:\n    matchProtocols:\n");
-    if protocols.is_empty() {
-        out.push_str("    # no socket was made, but local ones\n    - protocol: all\n      action: Block\n");
+fn network(out: &mut String, rules: &SocketRules) {
+    let SocketRules { protocols, endpoints } = rules;
+    out.push_str("\n  network:\n");
+    if protocols.is_empty() && endpoints.is_empty() {
+        out.push_str("    matchProtocols:\n    # no socket was made, but local ones\n    - protocol: all\n      action: Block\n");
+    }
+    if !protocols.is_empty() {
+        out.push_str("    matchProtocols:\n");
     }
     for (protocol, of) in protocols {
         let _ = writeln!(out, "    # {}", uses(of, ""));
@@ -212,6 +219,36 @@ fn network(out: &mut String, protocols: &BTreeMap<Protocol, Use>) {
         }
         out.push_str("      action: Allow\n");
     }
+    if !endpoints.is_empty() {
+        out.push_str("    matchEndpoints:\n");
+    }
+    for (key, rule) in endpoints {
+        endpoint(out, *key, rule);
+    }
+}
+
+fn endpoint(out: &mut String, key: EndpointKey, rule: &EndpointRule) {
+    let EndpointKey { protocol, direction, address } = key;
+    let EndpointRule { ports, of, note } = rule;
+    let _ = writeln!(out, "    # {}", uses(of, ""));
+    out.push_str(match note {
+        Note::Plain => "",
+        Note::Chosen => "    # the kernel chose a port, so it has all that it chooses from\n",
+        Note::Nowhere => "    # made, and neither connected nor bound: this end leads nowhere, and allows no more than that\n",
+    });
+    // An IPv4 address is a word of YAML's, an IPv6 one could begin with a colon.
+    let _ = match address {
+        IpAddr::V4(v4) => writeln!(out, "    - cidr: {v4}/32"),
+        IpAddr::V6(v6) => writeln!(out, "    - cidr: \"{v6}/128\""),
+    };
+    out.push_str("      ports:\n");
+    for range in ports {
+        let _ = writeln!(out, "      - port: {}", range.first());
+        if range.last() != range.first() {
+            let _ = writeln!(out, "        endPort: {}", range.last());
+        }
+    }
+    let _ = write!(out, "      protocol: {}\n      direction: {}\n      action: Allow\n", protocol.name(), direction.name());
 }
 
 fn capabilities(out: &mut String, used: &BTreeMap<Capability, Use>) {
@@ -263,7 +300,14 @@ pub(crate) fn access_text(access: &Access) -> String {
         }
         Access::Load { object, loader } => format!("mapping of {} by {}", name(object), name(loader)),
         Access::File { path, write } => format!("{} {}", if *write { "write" } else { "read" }, comment(path)),
-        Access::Socket([family, kind, protocol]) => format!("socket {family}:{kind}:{protocol}"),
+        Access::Socket { socket: [family, kind, protocol], end: None } => format!("socket {family}:{kind}:{protocol}"),
+        Access::Socket { socket: [family, kind, protocol], end: Some(End { side, address, port }) } => {
+            let done = match side {
+                Side::Remote => "connect to",
+                Side::Local => "bind to",
+            };
+            format!("{done} {} by socket {family}:{kind}:{protocol}", SocketAddr::new(*address, *port))
+        }
         Access::Capability(number) => format!("capability {number}"),
     }
 }

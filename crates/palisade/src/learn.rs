@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use palisade_agent::learn::{Observer, RealDirectories, launcher};
+use palisade_agent::learn::{Observer, RealDirectories, chosen_ports, launcher};
 use palisade_agent::tree::RootTree;
 use palisade_discovery::{Context, Measures, suggest};
 use palisade_event::Record;
@@ -105,6 +105,7 @@ impl Learning {
             workload: &workload,
             tree: &tree,
             directories: &RealDirectories,
+            chosen_ports: chosen_ports(),
         };
         let suggestion = suggest(&observer.collector(), &context);
         write(&policy, &suggestion.policy)?;

@@ -168,8 +168,8 @@ impl fmt::Display for Cidr {
 impl PortRange {
     /// From `first` to `last`; `None` if the last comes before the first.
     #[must_use]
-    pub fn new(first: u16, last: u16) -> Option<Self> {
-        (first <= last).then_some(Self { first, last })
+    pub const fn new(first: u16, last: u16) -> Option<Self> {
+        if first <= last { Some(Self { first, last }) } else { None }
     }
 
     /// The first port.
@@ -188,6 +188,13 @@ impl PortRange {
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+}
+
+/// One port.
+impl From<u16> for PortRange {
+    fn from(port: u16) -> Self {
+        Self { first: port, last: port }
     }
 }
 

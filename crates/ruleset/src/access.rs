@@ -131,7 +131,7 @@ pub struct Socket {
 }
 
 /// An end of a connection, as an operation on a socket of IP names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct End {
     /// Whose end it is.
     pub side: Side,

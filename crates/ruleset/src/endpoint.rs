@@ -110,7 +110,8 @@ pub(crate) fn key(socket: Socket, end: Option<End>) -> Option<Vec<u8>> {
 impl End {
     /// The address that the kernel takes it for: an IPv4-mapped one is its IPv4 address, and to connect or send to the
     /// unspecified address is to do so to loopback.
-    fn reached(self) -> IpAddr {
+    #[must_use]
+    pub fn reached(self) -> IpAddr {
         let Self { side, address, port: _ } = self;
         match (side, address.to_canonical()) {
             (Side::Remote, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.into(),

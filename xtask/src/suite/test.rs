@@ -28,7 +28,7 @@ struct Guest {
 
 /// Two guests beside each other, each with what comes after the other in it; shared out to take about as long.
 const GUESTS: [&[Guest]; 2] = [
-    &[Guest { name: "corpus", groups: &["corpus"], kernel: "6.1", append: "" }],
+    &[Guest { name: "corpus", groups: &["corpus", "learn"], kernel: "6.1", append: "" }],
     &[
         Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "" },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
