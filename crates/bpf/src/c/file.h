@@ -183,7 +183,7 @@ int BPF_PROG(pal_path_link, struct dentry *old, const struct path *dir, struct d
 {
 	struct vfsmount *mount = dir->mnt;
 	struct access a;
-	int refused = access_begin_at(&a, PAL_OP_LINK, FILE_READ | FILE_WRITE, is_own(dentry) ? dentry : old, mount);
+	int refused = access_begin_both(&a, PAL_OP_LINK, FILE_READ | FILE_WRITE, old, dentry, mount);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);
@@ -236,7 +236,7 @@ int BPF_PROG(pal_path_rename, const struct path *old_dir, struct dentry *old, co
 {
 	struct inode *replaced = new->d_inode;
 	struct access a;
-	int refused = access_begin_at(&a, PAL_OP_RENAME, FILE_WRITE, is_own(new) ? new : old, old_dir->mnt);
+	int refused = access_begin_both(&a, PAL_OP_RENAME, FILE_WRITE, old, new, old_dir->mnt);
 
 	if (refused != GO_ON)
 		return answer(refused, EACCES);

@@ -128,18 +128,29 @@ static __always_inline int self_touched(struct pal_task *task, u64 dentry, u64 m
 	return refused;
 }
 
-/* access_begin() for an object of the file tree: refused where it is Palisade's. */
-static __always_inline int access_begin_at(struct access *a, u32 operation, u32 operations, struct dentry *dentry,
-					   struct vfsmount *mount)
+/* access_begin() for an object of the file tree, or two in one file system: refused where one is Palisade's. */
+static __always_inline int access_begin_both(struct access *a, u32 operation, u32 operations, struct dentry *dentry,
+					     struct dentry *other, struct vfsmount *mount)
 {
+	struct dentry *own = NULL;
 	struct pal_task *task;
 	int found = task_current(&task);
 
 	if (found <= 0)
 		return found;
 	if (is_own(dentry))
-		return self_touched(task, (u64)dentry, (u64)mount, PAL_CLASS_FILE, PAL_OP_TOUCH) ? REFUSE : PASS;
+		own = dentry;
+	else if (other && is_own(other))
+		own = other;
+	if (own)
+		return self_touched(task, (u64)own, (u64)mount, PAL_CLASS_FILE, PAL_OP_TOUCH) ? REFUSE : PASS;
 	return access_enter(a, task, PAL_CLASS_FILE, operation, operations);
+}
+
+static __always_inline int access_begin_at(struct access *a, u32 operation, u32 operations, struct dentry *dentry,
+					   struct vfsmount *mount)
+{
+	return access_begin_both(a, operation, operations, dentry, NULL, mount);
 }
 
 static __always_inline int self_bpf(void)
