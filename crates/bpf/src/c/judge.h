@@ -201,6 +201,16 @@ static __always_inline void access_owner(struct access *a, struct inode *inode, 
 	a->s->owner = inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
 }
 
+/* key_put() on a stack of its own. */
+__noinline int key_again(u32 index)
+{
+	struct pal_scratch *s = scratch_at(index);
+
+	if (s)
+		key_put(s);
+	return 0;
+}
+
 /* Makes the slot ready to be judged by the table that the label names now, whose handle it answers. */
 __noinline u64 judge_prepare(u32 index)
 {
@@ -236,7 +246,7 @@ __noinline u64 judge_prepare(u32 index)
 	    argv_names(index))
 		status = PATH_UNRESOLVABLE;
 	if (status == PATH_KEY)
-		key_put(s);
+		key_again(index);
 	s->status = status;
 	return handle;
 }
