@@ -26,6 +26,8 @@ pub const TABLE_SLOTS: u32 = 1024;
 pub const LABELS: u32 = 4096;
 /// `PAL_CGROUP_HINTS`: entries that say whether a cgroup id may be labelled.
 pub const CGROUP_HINTS: u32 = 1 << 16;
+/// `PAL_TASKS`: labelled threads alive at once.
+pub const TASKS: u32 = 32_768;
 /// Slots that a label has to itself in the array of each size class: one for its table, one for the next.
 pub const SLOTS_PER_LABEL: u32 = 2;
 /// The greatest label that has slots: so many workloads can be protected at once.
@@ -87,6 +89,8 @@ pub enum Counter {
     Judged,
     /// A new cgroup below a labelled one could not be labelled.
     CgroupFailed,
+    /// A thread whose label could not be stored and that has left its cgroup: refused.
+    LabelLost = 13, // 12 numbers the events of a CPU
 }
 
 // === impl SizeClass ===
@@ -157,7 +161,7 @@ impl LabelWord {
 
 impl Counter {
     /// All of them, by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Events,
         Self::EventsLost,
         Self::NoSlot,
@@ -170,6 +174,7 @@ impl Counter {
         Self::Audit,
         Self::Judged,
         Self::CgroupFailed,
+        Self::LabelLost,
     ];
 
     /// Its index in `pal_counters`.
@@ -194,6 +199,7 @@ impl Counter {
             Self::Audit => "audited",
             Self::Judged => "judged",
             Self::CgroupFailed => "cgroup_label_failed",
+            Self::LabelLost => "label_lost",
         }
     }
 }
@@ -236,6 +242,7 @@ mod tests {
         same("PAL_AUTOMATA", AUTOMATA as u64);
         same("PAL_TABLE_SLOTS", TABLE_SLOTS.into());
         same("PAL_LABELS", LABELS.into());
+        same("PAL_TASKS", TASKS.into());
         same("PAL_PATH_MAX", PATH_MAX as u64);
         same("PAL_COMM", COMM as u64);
         same("PAL_ARGUMENTS_MAX", ARGUMENTS_MAX as u64);

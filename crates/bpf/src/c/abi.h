@@ -386,6 +386,7 @@ struct pal_event {
 #define PAL_COUNT_JUDGED 10	/* not here: the sum of pal_judged, by slot */
 #define PAL_COUNT_CGROUP_FAILED 11	/* label of a new cgroup could not be stored; its tasks have theirs by inheritance */
 #define PAL_COUNT_NUMBERS 12	/* last pal_event.number of this CPU */
+#define PAL_COUNT_LABEL_LOST 13	/* a thread whose label could not be stored, and that has left its cgroup: refused */
 #define PAL_COUNTERS 16
 
 #endif

@@ -130,6 +130,8 @@ int BPF_PROG(pal_exec_commit, struct linux_binprm *bprm)
 	/* A thread that has become the leader finds the leader's entry here. */
 	if (task_current(&task) <= 0)
 		return 0;
+	/* And the entry is its own from here on, not that of the leader, whose end is near. */
+	task->self = (u64)current;
 	if (current->signal->tty)
 		task->flags |= PAL_TASK_TERMINAL;
 	if (!task->home) {

@@ -18,24 +18,31 @@ int BPF_PROG(pal_task_alloc, struct task_struct *child, unsigned long clone_flag
 {
 	struct pal_state *counts = state();
 	struct pal_task *task;
+	int found = task_current(&task);
 
-	if (task_current(&task) <= 0 || !counts || READ_ONCE(counts->labelled) < PAL_TASKS - TASKS_SPARE)
+	if (!found || !counts)
 		return 0;
-	count(PAL_COUNT_TASK_FULL);
+	if (found > 0) {
+		if (READ_ONCE(counts->labelled) < PAL_TASKS - TASKS_SPARE)
+			return 0;
+		count(PAL_COUNT_TASK_FULL);
+	}
 	return answer(1, EAGAIN);
 }
 
-/* The child has its ids and does not run yet. */
-SEC("tp_btf/task_newtask")
-int BPF_PROG(pal_task_newtask, struct task_struct *child, u64 clone_flags)
+/* Gives a child what the current task has, which forks it. The child has its ids and does not run yet. */
+static __always_inline void task_inherit(struct task_struct *child)
 {
 	u32 tid = child->pid;
 	struct pal_task *task, copy;
+	int found = task_current(&task);
 
-	if (task_current(&task) <= 0) {
+	if (found <= 0) {
 		/* An entry would be of an earlier thread with this id, whose end we missed. */
 		task_forget(tid);
-		return 0;
+		if (found < 0)
+			tid_mark(tid);
+		return;
 	}
 	copy = *task;
 	copy.script = PAL_SCRIPT_NONE;
@@ -46,6 +53,26 @@ int BPF_PROG(pal_task_newtask, struct task_struct *child, u64 clone_flags)
 	copy.socket_dentry = 0;
 	copy.created = 0;
 	task_store(tid, &copy, true);
+}
+
+SEC("tp_btf/task_newtask")
+int BPF_PROG(pal_task_newtask, struct task_struct *child, u64 clone_flags)
+{
+	task_inherit(child);
+	return 0;
+}
+
+/*
+ * The same a second time, still before the child runs: for one that pal_task_newtask left without an entry, because
+ * storing it failed or because the kernel did not call the program (recursion_misses).
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(pal_task_forked, struct task_struct *parent, struct task_struct *child)
+{
+	struct pal_task *entry = task_find(child->pid);
+
+	if (!entry || entry->self != (u64)child)
+		task_inherit(child);
 	return 0;
 }
 
@@ -59,6 +86,21 @@ int BPF_PROG(pal_task_exit, struct task_struct *task)
 	/* `live` no longer counts this thread */
 	if (task->signal->live.counter <= 0)
 		task_forget(tgid);
+	return 0;
+}
+
+/*
+ * The second chance of pal_task_exit, once nothing can run as the task any more: for an entry that is still there, and
+ * still this task's. An LSM program, which the kernel (6.2 and later) leaves out for no reason.
+ */
+SEC("lsm/task_free")
+int BPF_PROG(pal_task_free, struct task_struct *task)
+{
+	u32 tid = task->pid;
+	struct pal_task *entry = task_find(tid);
+
+	if (entry && entry->self == (u64)task)
+		task_forget(tid);
 	return 0;
 }
 
@@ -118,8 +160,8 @@ int BPF_PROG(pal_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 
 /*
  * Labels the threads that already run in the cgroup pal_iter[0], or below it, with that cgroup's label.
- * Reads as one line per thread that could not be labelled; user space runs it after it has labelled a cgroup, from
- * the initial pid namespace, until it reads empty.
+ * Reads as one line per thread that could not be labelled, its id and the error; user space runs it after it has
+ * labelled a cgroup, from the initial pid namespace, until it reads empty.
  */
 SEC("iter/task")
 int pal_label_tasks(struct bpf_iter__task *ctx)
@@ -129,6 +171,7 @@ int pal_label_tasks(struct bpf_iter__task *ctx)
 	struct cgroup *cgroup;
 	u32 zero = 0, *label;
 	u64 wanted, *iter = bpf_map_lookup_elem(&pal_iter, &zero);
+	int error;
 
 	if (!task || !iter || task->flags & (PF_KTHREAD | PF_EXITING))
 		return 0;
@@ -152,8 +195,12 @@ found:
 	task_fill(&entry, task, *label);
 	task_set_home(&entry, task);
 	namespace_note(entry.label, entry.home);
-	if (task_store(task->pid, &entry, false))
-		bpf_seq_write(ctx->meta->seq, "failed\n", 7);
+	error = task_store(task->pid, &entry, false);
+	if (error) {
+		/* User space undoes what it began if this stays so: nothing may say then that the thread is labelled. */
+		tid_unmark(task->pid);
+		BPF_SEQ_PRINTF(ctx->meta->seq, "%d %d\n", task->pid, error);
+	}
 	return 0;
 }
 

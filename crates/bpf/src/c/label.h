@@ -32,6 +32,22 @@ static __always_inline bool tid_may_be_labelled(u32 tid)
 	return word && READ_ONCE(*word) >> (tid & 63) & 1;
 }
 
+static __always_inline void tid_mark(u32 tid)
+{
+	u64 *word = tid_word(tid);
+
+	if (word)
+		__sync_fetch_and_or(word, 1ull << (tid & 63));
+}
+
+static __always_inline void tid_unmark(u32 tid)
+{
+	u64 *word = tid_word(tid);
+
+	if (word)
+		__sync_fetch_and_and(word, ~(1ull << (tid & 63)));
+}
+
 /* The thread's own entry, NULL if it has none. */
 static __always_inline struct pal_task *task_find(u32 tid)
 {
@@ -40,20 +56,18 @@ static __always_inline struct pal_task *task_find(u32 tid)
 
 /*
  * Stores an entry; `replace` if one may be there that counts no more. Tried again because an update of a hash fails
- * with EBUSY when it interrupts another one in the same bucket on this CPU. 0, or -1: counted.
+ * with EBUSY when it interrupts another one in the same bucket on this CPU. 0, or the error: counted.
  */
 static __always_inline int task_store(u32 tid, const struct pal_task *task, bool replace)
 {
-	u64 *word = tid_word(tid);
 	struct pal_state *counts = state();
+	int error = -1;	/* not long, as the helper is declared: before 6.4 only the lower half is the error */
 
-	if (!word || !counts)
+	if (!counts)
 		return -1;
-	__sync_fetch_and_or(word, 1ull << (tid & 63));
+	tid_mark(tid);
 	for (int try = 0; try < 8; try++) {
-		/* Not long, as the helper is declared: before 6.4 only the lower half is the error. */
-		int error = bpf_map_update_elem(&pal_tasks, &tid, task, BPF_NOEXIST);
-
+		error = bpf_map_update_elem(&pal_tasks, &tid, task, BPF_NOEXIST);
 		if (!error) {
 			__sync_fetch_and_add(&counts->labelled, 1);
 			return 0;
@@ -62,16 +76,15 @@ static __always_inline int task_store(u32 tid, const struct pal_task *task, bool
 			return 0;
 	}
 	count(PAL_COUNT_TASK_FAILED);
-	return -1;
+	return error;
 }
 
-/* Removes an entry, where one is. The bit goes last: a bit without an entry is harmless. */
+/* Removes an entry, where one is. The bit goes last: to others than its thread a bit without an entry is harmless. */
 static __always_inline void task_forget(u32 tid)
 {
-	u64 *word = tid_word(tid);
 	struct pal_state *counts = state();
 
-	if (!word || !counts || !tid_may_be_labelled(tid))
+	if (!counts || !tid_may_be_labelled(tid))
 		return;
 	for (int try = 0; try < 8; try++) {
 		if (!bpf_map_lookup_elem(&pal_tasks, &tid))
@@ -81,7 +94,7 @@ static __always_inline void task_forget(u32 tid)
 			break;
 		}
 	}
-	__sync_fetch_and_and(word, ~(1ull << (tid & 63)));
+	tid_unmark(tid);
 }
 
 /* Whether a program of this name is a dynamic loader: ld-*.so*, ld.so*, ld-musl-*. */
@@ -172,22 +185,30 @@ __noinline int task_enter(u32 label)
 
 /*
  * The entry of the current task. 1: *task is it; 0: it belongs to no workload; -1: it does, but the label could not be
- * stored, and the access is refused.
+ * stored, and the access is refused. A thread whose bit says that it has an entry, and that has none, is one whose
+ * label was lost on the way: it is not free for having left its cgroup.
  */
 static __always_inline int task_current(struct pal_task **task)
 {
 	u32 tid = bpf_get_current_pid_tgid(), *label;
-	u64 cgroup;
 
-	*task = task_find(tid);
-	if (*task && closed(CLOSER_LABEL))
-		return 1;
-	cgroup = bpf_get_current_cgroup_id();
-	label = cgroup_label(cgroup);
-	if (*task)
-		return label ? 1 : 0;
-	if (!label || !*label)
-		return 0;
+	/* The branch of the bit holds all that a task of no workload need not be asked. */
+	if (tid_may_be_labelled(tid)) {
+		*task = bpf_map_lookup_elem(&pal_tasks, &tid);
+		if (*task && closed(CLOSER_LABEL))
+			return 1;
+		label = cgroup_label(bpf_get_current_cgroup_id());
+		if (*task)
+			return label ? 1 : 0;
+		if (!label || !*label) {
+			count(PAL_COUNT_LABEL_LOST);
+			return -1;
+		}
+	} else {
+		label = cgroup_label(bpf_get_current_cgroup_id());
+		if (!label || !*label)
+			return 0;
+	}
 	if (task_enter(*label))
 		return -1;
 	*task = bpf_map_lookup_elem(&pal_tasks, &tid);

@@ -45,7 +45,8 @@ struct {
 
 /*
  * One bit per thread id: 0 means that pal_tasks has no entry. Spares every other task of the host the hash look-up.
- * A bit may be 1 without an entry, never 0 with one: it is set before the entry is made and cleared after it is gone.
+ * A bit may be 1 without an entry, never 0 with one: it is set before the entry is made and cleared after it is gone. A
+ * thread that finds its own bit set and no entry is one whose label could not be stored (task_current).
  */
 struct pal_tids {
 	u64 bits[PAL_TIDS / 64];
