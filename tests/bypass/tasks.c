@@ -352,8 +352,12 @@ static int unmount_pins(const char *object)
 
 static int read_state(const char *object)
 {
+	char path[256];
+
 	(void)object;
-	return reach("/run/palisade/state.json");
+	/* PINS ends with the version, as the directory of the state does. */
+	snprintf(path, sizeof(path), "/run/palisade/%s/state.json", strrchr(getenv("PINS"), '-') + 1);
+	return reach(path);
 }
 
 static int ftrace_switch(const char *object)

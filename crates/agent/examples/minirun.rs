@@ -28,6 +28,9 @@ fn main() -> ExitCode {
             for problem in &report.problems {
                 eprintln!("problem {problem}");
             }
+            for trouble in &report.troubles {
+                eprintln!("trouble {}", trouble.text());
+            }
             eprintln!("done exit={} killed={} released={:?}", report.exit.code(), report.killed, report.released);
             report.exit.code().into()
         }

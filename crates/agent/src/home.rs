@@ -1,4 +1,5 @@
-//! `/run/palisade`: what several palisades on one machine share, and what one that was killed leaves behind.
+//! `/run/palisade/v<ABI>`: what several palisades on one machine share, and what one that was killed leaves behind. Those
+//! of another ABI version have other labels, tables and rings, and so a directory of their own.
 //!
 //! ```text
 //! lock                  held while anything below, or a pin, is changed
@@ -16,6 +17,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use palisade_bpf::abi::ABI_VERSION;
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
@@ -81,12 +83,23 @@ struct State {
 // === impl Home ===
 
 impl Home {
-    /// `/run/palisade`, made where it is not there (only root can read it).
+    /// What those of all versions lie in: no workload may touch it.
+    pub const OF_ALL_VERSIONS: &str = "/run/palisade";
+
+    /// The directory of this build's ABI version, made where it is not there (only root can read it).
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn system() -> Result<Self, HomeError> {
-        Self::at(Path::new("/run/palisade"))
+        Self::of_version(ABI_VERSION)
+    }
+
+    /// That of an ABI version.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn of_version(version: u32) -> Result<Self, HomeError> {
+        Self::at(&Path::new(Self::OF_ALL_VERSIONS).join(format!("v{version}")))
     }
 
     /// Another place, for tests.
@@ -217,6 +230,23 @@ impl Home {
     /// If the entries cannot be read.
     pub fn is_used(&self, _locked: &Locked) -> Result<bool, HomeError> {
         Ok(!self.ids()?.is_empty())
+    }
+
+    /// Whether a palisade lives that has an entry.
+    ///
+    /// # Errors
+    /// If the entries cannot be read.
+    pub fn is_tended(&self, locked: &Locked) -> Result<bool, HomeError> {
+        Ok(self.ids()?.len() > self.abandoned(locked)?.len())
+    }
+
+    /// Takes the whole directory away, once nothing in the kernel belongs to it.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(self, _locked: Locked) -> Result<(), HomeError> {
+        let Self { root } = self;
+        fs::remove_dir_all(&root).map_err(|source| HomeError { act: "remove", path: root, source })
     }
 
     /// Keeps what the rule codes of a table stand for.
@@ -368,9 +398,11 @@ mod tests {
         home.record(&record).unwrap();
         assert!(home.join(&locked, "a").is_err(), "the id is taken");
         assert_eq!(home.abandoned(&locked).unwrap(), vec![]);
+        assert!(home.is_tended(&locked).unwrap());
         drop(membership);
         assert_eq!(home.abandoned(&locked).unwrap(), vec![("a".to_owned(), Some(record))]);
         assert!(home.is_used(&locked).unwrap());
+        assert!(!home.is_tended(&locked).unwrap());
         home.forget("a").unwrap();
         assert!(!home.is_used(&locked).unwrap());
     }

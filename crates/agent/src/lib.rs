@@ -7,12 +7,14 @@
 //!   enforce::landlock                       the back end that needs no root
 //!   pipeline       ----> event::Record      records of the ring, enriched, repeats counted
 //!   home                                    /run/palisade: what several palisades share, and what a crash leaves
+//!   health                                  what the kernel side counted, and what of it is trouble
 //! ```
 //!
 //! No async: threads and bounded channels. What is dropped anywhere is counted and shown in the stream.
 
 pub mod cgroup;
 pub mod enforce;
+pub mod health;
 pub mod home;
 pub mod learn;
 pub mod pipeline;

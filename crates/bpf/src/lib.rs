@@ -24,6 +24,7 @@ pub mod maps;
 pub mod pins;
 pub mod probe;
 pub mod ring;
+pub mod stats;
 
 /// The compiled BPF object.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/palisade.bpf.o"));

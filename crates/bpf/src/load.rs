@@ -6,10 +6,10 @@ use libbpf_rs::{Link, MapCore, MapHandle, Object, ObjectBuilder, OpenObject, Pro
 use rustix::process::geteuid;
 use thiserror::Error;
 
-use crate::abi::HEADER_BYTES;
+use crate::abi::{HEADER_BYTES, TASKS};
 use crate::hooks::{KernelHooks, Missing, lost_without};
 use crate::log::Capture;
-use crate::maps::{MapError, Maps};
+use crate::maps::{MapError, Maps, Tasks};
 
 /// What may be chosen before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,11 @@ pub struct LoadOptions {
     /// The size of the ring of events, in bytes: a power of two and a multiple of the page size. A record takes 120
     /// bytes and its two paths, rounded up to 8: about 200 bytes in practice.
     pub ring_bytes: u32,
+    /// Labelled threads that there is room for. Below [`TASKS`] for tests alone: the programs refuse forks in time only
+    /// where there is room for that many.
+    pub tasks: u32,
+    /// An object built otherwise than this crate's own, for tests: by another compiler, or with what a test must see fail.
+    pub object: Option<&'static [u8]>,
 }
 
 /// Programs loaded and attached. Dropping it detaches whatever was not pinned.
@@ -111,12 +116,22 @@ pub enum LoadError {
     Map(#[from] MapError),
 }
 
+// === impl Loaded ===
+
+impl Loaded {
+    /// The attached programs, by name and id.
+    #[must_use]
+    pub fn ids(&self) -> Vec<(String, u32)> {
+        self.programs.iter().map(|program| (program.name.clone(), program.id)).collect()
+    }
+}
+
 // === impl LoadOptions ===
 
 impl Default for LoadOptions {
     fn default() -> Self {
         // 2 MiB / 200 bytes: some 10,000 events between two turns of the reader.
-        Self { ring_bytes: 2 << 20 }
+        Self { ring_bytes: 2 << 20, tasks: TASKS, object: None }
     }
 }
 
@@ -179,7 +194,7 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
     }
     let hooks = KernelHooks::read().ok_or(LoadError::NoBtf)?;
     let capture = Capture::start();
-    let mut object = open(&capture)?;
+    let mut object = open(options.object.unwrap_or(crate::OBJECT), &capture)?;
     let missing = fit_programs(&mut object, &hooks)?;
     fit_maps(&mut object, options, &capture)?;
     let object = object.load().map_err(|source| LoadError::of_load(source, capture.text()))?;
@@ -191,9 +206,9 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
     Ok(Loaded { maps, programs, missing, object })
 }
 
-fn open(capture: &Capture) -> Result<OpenObject, LoadError> {
+fn open(object: &[u8], capture: &Capture) -> Result<OpenObject, LoadError> {
     let mut builder = ObjectBuilder::default();
-    let opened = builder.name("palisade").and_then(|builder| builder.open_memory(crate::OBJECT));
+    let opened = builder.name("palisade").and_then(|builder| builder.open_memory(object));
     opened.map_err(|source| LoadError::Open { log: capture.text(), source })
 }
 
@@ -222,9 +237,14 @@ fn fit_programs(object: &mut OpenObject, hooks: &KernelHooks) -> Result<Vec<Miss
 
 fn fit_maps(object: &mut OpenObject, options: LoadOptions, capture: &Capture) -> Result<(), LoadError> {
     for mut map in object.maps_mut() {
-        if map.name() == Maps::EVENTS {
-            map.set_max_entries(options.ring_bytes).map_err(|source| LoadError::Load { log: capture.text(), source })?;
-        }
+        let entries = if map.name() == Maps::EVENTS {
+            options.ring_bytes
+        } else if map.name() == Tasks::NAME {
+            options.tasks
+        } else {
+            continue;
+        };
+        map.set_max_entries(entries).map_err(|source| LoadError::Load { log: capture.text(), source })?;
     }
     Ok(())
 }

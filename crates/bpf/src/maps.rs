@@ -291,7 +291,7 @@ impl Cgroups {
 // === impl Tasks ===
 
 impl Tasks {
-    const NAME: &'static str = "pal_tasks";
+    pub(crate) const NAME: &'static str = "pal_tasks";
     /// Entries taken by one system call.
     const BATCH: u32 = 1024;
 
@@ -303,6 +303,24 @@ impl Tasks {
         let found = self.0.lookup(&tid.to_ne_bytes(), MapFlags::ANY);
         let found = found.map_err(|source| failed(&self.0, "read the label of a task", source))?;
         Ok(found.and_then(|bytes| first_u32(&bytes)).filter(|label| *label != 0))
+    }
+
+    /// The map of whatever ABI version: in each its keys are thread ids, and what it holds else is not looked at.
+    pub(crate) fn of_any_version(map: MapHandle) -> Result<Self, MapError> {
+        shape(&map, "a key of bytes", map.key_size(), 4)?;
+        Ok(Self(map))
+    }
+
+    /// All threads that carry a label.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    ///
+    /// Minimum kernel: 5.6, as [`Self::holders`].
+    pub fn all(&self) -> Result<Vec<u32>, MapError> {
+        let entries = self.0.lookup_batch(Self::BATCH, MapFlags::ANY, MapFlags::ANY);
+        let entries = entries.map_err(|source| failed(&self.0, "list labelled tasks", source))?;
+        Ok(entries.filter_map(|(key, _)| first_u32(&key)).collect())
     }
 
     /// The threads that carry a label. A thread made meanwhile may be missed, one that ended meanwhile be named.

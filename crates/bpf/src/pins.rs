@@ -4,8 +4,9 @@
 //! palisade-v6/maps/<map>                adopted by the next start of the same ABI
 //! palisade-v6/links-<chance>/<program>  while it is there, the program stays attached
 //! ```
-//! They are made in `palisade-v6-new` and renamed, so a directory of the final name is complete. (bpffs allows no dots
-//! in names.)
+//! They are made in `palisade-v6-new` and renamed, and renamed to `palisade-v6-going` before they are removed, so a
+//! directory of the final name is complete. (bpffs allows no dots in names.) Another ABI version has pins of its own
+//! beside these.
 //!
 //! No hook of the kernel sees that a link's pin is opened. So the directory of the links has a name that cannot be
 //! guessed, below one that no workload may list (built-in rule `self`).
@@ -22,10 +23,12 @@ use thiserror::Error;
 use crate::abi::ABI_VERSION;
 use crate::iter;
 use crate::load::Loaded;
-use crate::maps::{MapError, Maps};
+use crate::maps::{MapError, Maps, Tasks};
 
 /// Where bpffs is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
+/// What the name of each version's directory begins with.
+const NAME: &str = "palisade-v";
 /// `BPF_FS_MAGIC`.
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 
@@ -38,6 +41,7 @@ const LABEL_TRIES: usize = 16;
 /// The pins of one ABI.
 #[derive(Clone, Debug)]
 pub struct Pins {
+    version: u32,
     root: PathBuf,
 }
 
@@ -97,7 +101,59 @@ impl Pins {
     /// The pins of this build's ABI at their usual place.
     #[must_use]
     pub fn system() -> Self {
-        Self { root: Path::new(BPFFS).join(format!("palisade-v{ABI_VERSION}")) }
+        Self::of_version(ABI_VERSION)
+    }
+
+    /// The pins of an ABI version at their usual place, whether there are any or not.
+    #[must_use]
+    pub fn of_version(version: u32) -> Self {
+        Self { version, root: Path::new(BPFFS).join(format!("{NAME}{version}")) }
+    }
+
+    /// The ABI version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The pins of other ABI versions that are there.
+    ///
+    /// # Errors
+    /// If bpffs is there and cannot be listed.
+    pub fn others(&self) -> Result<Vec<Self>, PinError> {
+        let listed = if Path::new(BPFFS).exists() { entries(Path::new(BPFFS))? } else { Vec::new() };
+        let version = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(NAME)?.parse().ok();
+        let mut versions: Vec<u32> = listed.iter().filter_map(version).filter(|other| *other != self.version).collect();
+        versions.sort_unstable();
+        Ok(versions.into_iter().map(Self::of_version).collect())
+    }
+
+    /// What was left half made, or half removed, by a palisade that was killed meanwhile.
+    #[must_use]
+    pub fn half_made(&self) -> Vec<PathBuf> {
+        [self.fresh(), self.going()].into_iter().filter(|path| path.exists()).collect()
+    }
+
+    /// Removes what [`Self::half_made`] names.
+    ///
+    /// # Assumptions
+    /// The caller holds the lock that keeps other starts out.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn clean(&self) -> Result<(), PinError> {
+        remove_tree(&self.fresh())?;
+        remove_tree(&self.going())
+    }
+
+    /// The threads that carry a label of this ABI version, whichever it is.
+    ///
+    /// # Errors
+    /// If its map cannot be opened or read.
+    pub fn labelled_threads(&self) -> Result<Vec<u32>, PinError> {
+        let path = self.root.join("maps").join(Tasks::NAME);
+        let map = MapHandle::from_pinned_path(&path).map_err(|source| PinError::Object { act: "open", path, source })?;
+        Ok(Tasks::of_any_version(map)?.all()?)
     }
 
     /// Where they are.
@@ -167,14 +223,17 @@ impl Pins {
 
     /// Detaches the programs and lets go of the maps: enforcement ends when the last open descriptor is closed.
     ///
+    /// They are renamed first, so that a directory of the final name is complete at any time.
+    ///
     /// # Errors
-    /// If a pin cannot be removed; others may be gone then.
+    /// If a pin cannot be removed; the next start removes it.
     pub fn remove(&self) -> Result<(), PinError> {
-        remove_tree(&self.fresh())?;
-        if let Some(links) = self.links()? {
-            remove_tree(&links)?;
+        self.clean()?;
+        match fs::rename(&self.root, self.going()) {
+            Ok(()) => remove_tree(&self.going()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(PinError::File { act: "rename", path: self.root.clone(), source }),
         }
-        remove_tree(&self.root)
     }
 
     /// Gives their label to the tasks that already run in a labelled cgroup.
@@ -189,12 +248,15 @@ impl Pins {
         let links = self.links()?.ok_or_else(|| self.no_links())?;
         let path = links.join(iter::PROGRAM);
         let failed = |source| PinError::File { act: "run", path: path.clone(), source };
+        let mut left = Vec::new();
         for _ in 0..LABEL_TRIES {
-            if iter::run(&path).map_err(failed)?.is_empty() {
+            left = iter::run(&path).map_err(failed)?;
+            if left.is_empty() {
                 return Ok(());
             }
         }
-        Err(failed(io::Error::other("some threads could not be labelled")))
+        let left = String::from_utf8_lossy(&left).trim_end().replace('\n', ", ");
+        Err(failed(io::Error::other(format!("some threads could not be labelled (thread and error: {left})"))))
     }
 
     /// The ids of the attached programs, by name.
@@ -232,8 +294,17 @@ impl Pins {
 
     /// Where pins are made before they are all there.
     fn fresh(&self) -> PathBuf {
+        self.beside("-new")
+    }
+
+    /// Where pins are removed.
+    fn going(&self) -> PathBuf {
+        self.beside("-going")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.root.clone().into_os_string();
-        name.push("-new");
+        name.push(suffix);
         name.into()
     }
 }

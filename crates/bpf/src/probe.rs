@@ -9,11 +9,11 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 
 use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
-use libbpf_rs::query::ProgInfoIter;
 
 use crate::hooks::Missing;
 use crate::load::{LoadError, LoadOptions, load};
 use crate::pins::Pins;
+use crate::stats;
 
 /// What was found out. Nothing is left attached that was not before.
 #[derive(Debug)]
@@ -52,12 +52,6 @@ pub enum Proof {
     CannotLoad(LoadError),
     /// They are loaded, and their run counts cannot be read.
     CannotTell(String),
-}
-
-/// Run count and recursion misses of our programs, summed.
-struct Runs {
-    count: u64,
-    misses: u64,
 }
 
 // === impl Probe ===
@@ -123,48 +117,38 @@ pub fn ftrace_enabled() -> Option<bool> {
 /// If run counts cannot be switched on or read.
 ///
 /// Minimum kernel: 5.8.
-pub fn are_called(programs: &[u32]) -> io::Result<bool> {
+pub fn are_called(programs: &[(String, u32)]) -> io::Result<bool> {
     let _counting = enable_run_counts()?;
-    let before = runs(programs).count;
+    let runs = || stats::of(programs).iter().map(|program| program.runs).sum::<u64>();
+    let before = runs();
     drop(File::open("/proc/self/exe"));
-    Ok(runs(programs).count > before)
+    Ok(runs() > before)
 }
 
 fn prove() -> Proof {
-    let adopted = match Pins::system().programs() {
-        Ok(programs) => programs.into_iter().map(|(_, id)| id).collect(),
-        Err(_) => Vec::new(), // not there, or not readable: loading tells more
-    };
+    // Not there, or not readable: loading tells more.
+    let adopted = Pins::system().programs().unwrap_or_default();
     if !adopted.is_empty() {
         return proof(&adopted, Vec::new(), true);
     }
     match load(LoadOptions::default()) {
         Err(error) => Proof::CannotLoad(error),
         Ok(mut loaded) => {
-            let ids: Vec<u32> = loaded.programs.iter().map(|program| program.id).collect();
+            let ids = loaded.ids();
             proof(&ids, std::mem::take(&mut loaded.missing), false)
         }
     }
 }
 
-fn proof(programs: &[u32], missing: Vec<Missing>, adopted: bool) -> Proof {
+fn proof(programs: &[(String, u32)], missing: Vec<Missing>, adopted: bool) -> Proof {
     match are_called(programs) {
         Err(error) => Proof::CannotTell(error.to_string()),
         Ok(false) => Proof::NeverCalled,
         Ok(true) => {
-            let recursion_misses = runs(programs).misses;
+            let recursion_misses = stats::of(programs).iter().map(|program| program.recursion_misses).sum();
             Proof::Works { programs: programs.len(), missing, recursion_misses, adopted }
         }
     }
-}
-
-fn runs(programs: &[u32]) -> Runs {
-    let mut sum = Runs { count: 0, misses: 0 };
-    for info in ProgInfoIter::default().filter(|info| programs.contains(&info.id)) {
-        sum.count += info.run_cnt;
-        sum.misses += info.recursion_misses;
-    }
-    sum
 }
 
 /// Counting goes on while the descriptor is open.

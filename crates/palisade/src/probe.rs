@@ -1,6 +1,8 @@
 //! `palisade probe`: what this kernel and machine offer, each line with how it was found out.
 
-use palisade_agent::probe::{Probe, ProbeLine, State, bpf_lsm};
+use palisade_agent::health::{Counters, ProgramStats, Trouble};
+use palisade_agent::probe::{Probe, ProbeLine, State, bpf_lsm, pins};
+use serde::Serialize;
 
 use crate::out::{Outcome, print, print_json};
 use crate::text;
@@ -9,9 +11,28 @@ use crate::text;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Run it as root to have BPF-LSM tried: loading and calling an LSM program is the only proof.")]
 pub(crate) struct Args {
+    /// Show what the kernel programs that run now have counted, and what of that is trouble (as root)
+    #[arg(long)]
+    counters: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What `--counters --json` prints.
+#[derive(Serialize)]
+struct CountersJson {
+    counters: serde_json::Map<String, serde_json::Value>,
+    programs: Vec<ProgramJson>,
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Serialize)]
+struct ProgramJson {
+    name: String,
+    runs: u64,
+    recursion_misses: u64,
+    verified_instructions: u32,
 }
 
 /// Tries and shows.
@@ -19,8 +40,11 @@ pub(crate) struct Args {
 /// # Errors
 /// An output that cannot be written.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let Args { json } = args;
-    let probe = Probe::run(vec![bpf_lsm::line()]);
+    let Args { counters, json } = args;
+    if *counters {
+        return show_counters(*json);
+    }
+    let probe = Probe::run(vec![bpf_lsm::line(), pins::line()]);
     if *json {
         print_json(&probe)?;
         return Ok(Outcome::Passed);
@@ -31,6 +55,44 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     print(&text::table_text(&table))?;
     print(&format!("\n{}\n", verdict(&probe)))?;
+    Ok(Outcome::Passed)
+}
+
+fn show_counters(json: bool) -> anyhow::Result<Outcome> {
+    let read = Counters::of_pinned()?;
+    let troubles = read.troubles();
+    let Counters { counts, programs } = read;
+    if json {
+        let counters = counts.iter().map(|(counter, count)| (counter.name().to_owned(), (*count).into())).collect();
+        let program = |ProgramStats { name, runs, recursion_misses, verified_instructions }| ProgramJson {
+            name,
+            runs,
+            recursion_misses,
+            verified_instructions,
+        };
+        print_json(&CountersJson { counters, programs: programs.into_iter().map(program).collect(), troubles })?;
+        return Ok(Outcome::Passed);
+    }
+    let mut table = text::table(&["counter", "count"]);
+    for (counter, count) in &counts {
+        table.add_row(vec![text::cell(counter.name()), text::cell(&count.to_string())]);
+    }
+    print(&text::table_text(&table))?;
+    let mut table = text::table(&["program", "runs", "recursion misses", "verified instructions"]);
+    for ProgramStats { name, runs, recursion_misses, verified_instructions } in &programs {
+        let numbers = [runs.to_string(), recursion_misses.to_string(), verified_instructions.to_string()];
+        table.add_row(
+            std::iter::once(text::cell(name)).chain(numbers.iter().map(|number| text::cell(number))).collect::<Vec<_>>(),
+        );
+    }
+    print(&format!("\n{}", text::table_text(&table)))?;
+    print("\nRuns are counted only while kernel.bpf_stats_enabled is 1.\n")?;
+    if troubles.is_empty() {
+        print("No trouble since the programs were loaded.\n")?;
+    }
+    for trouble in &troubles {
+        print(&format!("{} {}\n", text::red("trouble:"), text::lines(&trouble.text())))?;
+    }
     Ok(Outcome::Passed)
 }
 

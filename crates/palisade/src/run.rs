@@ -327,10 +327,13 @@ impl Teller {
     }
 
     fn finish(self, report: &RunReport, options: &RunOptions) -> io::Result<Option<Learning>> {
-        let RunReport { exit: _, started, killed, released: _, problems } = report;
+        let RunReport { exit: _, started, killed, released: _, troubles, problems } = report;
         let mut out = String::new();
         for problem in problems {
             out.push_str(&format!("palisade: {} {}\n", text::yellow("clean-up:"), text::lines(problem)));
+        }
+        for trouble in troubles {
+            out.push_str(&format!("palisade: {} {}\n", text::red("on this machine meanwhile:"), text::lines(&trouble.text())));
         }
         if *killed > 0 {
             out.push_str(&format!(

@@ -13,9 +13,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use palisade_bpf::abi::{LABEL_MAX, LabelWord, SLOTS_PER_LABEL, SizeClass};
+use palisade_bpf::abi::{ABI_VERSION, LABEL_MAX, LabelWord, SLOTS_PER_LABEL, SizeClass};
 use palisade_bpf::load::{LoadError, LoadOptions, load};
 use palisade_bpf::maps::{MapError, Maps, OwnDirectory};
 use palisade_bpf::pins::{PinError, Pins};
@@ -37,6 +38,15 @@ pub struct BpfEnforcer {
     pins: Pins,
     maps: Arc<Maps>,
     membership: Membership,
+}
+
+/// How to open the back end; all but the default is for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// The ABI version whose pins and directory are used: another than this build's stands for another build.
+    pub version: u32,
+    /// How to load the programs, where none are pinned.
+    pub load: LoadOptions,
 }
 
 /// A workload under protection. Dropping it changes nothing in the kernel: [`BpfEnforcer::release`] does, or the next
@@ -120,6 +130,14 @@ impl BpfError {
     }
 }
 
+// === impl Opening ===
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { version: ABI_VERSION, load: LoadOptions::default() }
+    }
+}
+
 // === impl BpfEnforcer ===
 
 impl BpfEnforcer {
@@ -127,17 +145,28 @@ impl BpfEnforcer {
     ///
     /// # Guarantees
     /// What runs left behind whose palisade was killed and whose processes are gone is freed first. The programs are
-    /// seen to be called before this returns. On error nothing new stays attached.
+    /// seen to be called before this returns. On error nothing new stays attached. What another ABI version has
+    /// attached goes on judging its own workloads; it is detached as [`Self::protect`] says.
     ///
     /// # Errors
     /// See [`OpenError`]. All but [`OpenError::Shared`] say that another back end should be tried.
     pub fn open(id: &str) -> Result<Self, OpenError> {
+        Self::open_as(id, Opening::default())
+    }
+
+    /// The same, otherwise than usual.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(id: &str, opening: Opening) -> Result<Self, OpenError> {
+        let Opening { version, load: options } = opening;
         if !rustix::process::geteuid().is_root() {
             return Err(LoadError::NotPrivileged.into());
         }
-        let home = Home::system().map_err(BpfError::from)?;
-        let pins = Pins::system();
+        let home = Home::of_version(version).map_err(BpfError::from)?;
+        let pins = Pins::of_version(version);
         let locked = home.lock().map_err(BpfError::from)?;
+        pins.clean().map_err(BpfError::from)?;
         let adopted = pins.adopt().map_err(BpfError::from)?;
         if let Some(maps) = &adopted
             && is_labelled(maps)?
@@ -147,9 +176,9 @@ impl BpfEnforcer {
         clean_up(&home, &locked, adopted.as_ref())?;
         let maps = match adopted {
             Some(maps) => maps,
-            None => pins.install(load(LoadOptions::default())?).map_err(BpfError::from)?,
+            None => pins.install(load(options)?).map_err(BpfError::from)?,
         };
-        for (which, path) in [(OwnDirectory::Pins, pins.root()), (OwnDirectory::Home, home.root())] {
+        for (which, path) in [(OwnDirectory::Pins, pins.root()), (OwnDirectory::Home, Path::new(Home::OF_ALL_VERSIONS))] {
             maps.own.note(which, path).map_err(BpfError::from)?;
         }
         let programs = pins.programs().map_err(BpfError::from)?;
@@ -159,6 +188,12 @@ impl BpfEnforcer {
         }
         let membership = home.join(&locked, id).map_err(BpfError::from)?;
         Ok(Self { home, pins, maps: Arc::new(maps), membership })
+    }
+
+    /// The pins.
+    #[must_use]
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// The maps, for the pipeline.
@@ -187,6 +222,9 @@ impl BpfEnforcer {
     /// # Guarantees
     /// When it returns, every process in the cgroup is judged. On error the cgroup has no label.
     ///
+    /// Programs of another ABI version are detached after that if no palisade of that version lives and every thread
+    /// that it labelled has a label of this version or has ended: an upgrade leaves no moment in which neither judges.
+    ///
     /// # Errors
     /// See [`BpfError`].
     pub fn protect(&mut self, cgroup: Cgroup, table: &Table, mode: Mode) -> Result<ProtectedWorkload, BpfError> {
@@ -209,6 +247,9 @@ impl BpfEnforcer {
         if done.is_err() {
             // The record is kept, so what this fails to undo is undone by the next palisade.
             drop(free(&self.home, &self.maps, &workload.record));
+        } else {
+            // What cannot be retired yet, for whatever reason, goes on judging; `probe` names it.
+            drop(retire_others(&self.pins, &self.maps));
         }
         drop(locked);
         done.map(|()| workload)
@@ -235,6 +276,15 @@ impl BpfEnforcer {
         self.maps.tables.settle(&installed)?;
         self.maps.tables.remove(old.size_class, old.slot)?;
         Ok(())
+    }
+
+    /// Labels once more what lies below a workload's cgroup: after the kernel could not label a new cgroup there.
+    ///
+    /// # Errors
+    /// See [`BpfError`].
+    pub fn label_again(&self, workload: &ProtectedWorkload) -> Result<(), BpfError> {
+        let _locked = self.home.lock()?;
+        self.label(&workload.cgroup, workload.label)
     }
 
     /// Lets a workload go whose processes are gone, and leaves; the last one to leave detaches the programs.
@@ -276,9 +326,13 @@ impl BpfEnforcer {
         let ProtectedWorkload { label, cgroup, place, audit, record: _ } = workload;
         self.maps.tables.install(place.slot, &table.image)?;
         self.maps.labels.set(*label, place.word(*audit))?;
+        self.label(cgroup, *label)
+    }
+
+    fn label(&self, cgroup: &Cgroup, label: u32) -> Result<(), BpfError> {
         // Cgroups made from now on inherit the label in the kernel; those that are there do not.
         for id in cgroup.ids()? {
-            self.maps.cgroups.set(id, *label)?;
+            self.maps.cgroups.set(id, label)?;
         }
         if cgroup.is_populated()? {
             self.pins.label_running_tasks(&self.maps, cgroup.id())?;
@@ -301,6 +355,26 @@ impl BpfEnforcer {
 fn is_labelled(maps: &Maps) -> Result<bool, BpfError> {
     let initial = fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL_PID_NAMESPACE);
     Ok(initial && maps.tasks.label(std::process::id())?.is_some())
+}
+
+/// Detaches the programs of other ABI versions that judge nothing which these do not judge as well.
+fn retire_others(pins: &Pins, maps: &Maps) -> Result<(), BpfError> {
+    for other in pins.others()? {
+        let home = Home::of_version(other.version())?;
+        let locked = home.lock()?;
+        if home.is_tended(&locked)? {
+            continue;
+        }
+        let mut taken_over = true;
+        for tid in other.labelled_threads()? {
+            taken_over &= maps.tasks.label(tid)?.is_some();
+        }
+        if taken_over {
+            other.remove()?;
+            home.remove(locked)?;
+        }
+    }
+    Ok(())
 }
 
 /// Frees what runs left behind whose palisade is gone, as far as their processes are gone too.
@@ -365,8 +439,7 @@ fn why_never_called(programs: &[(String, u32)]) -> Option<&'static str> {
     if probe::ftrace_enabled() == Some(false) {
         return Some("kernel.ftrace_enabled is 0, which switches every LSM program off");
     }
-    let ids: Vec<u32> = programs.iter().map(|(_, id)| *id).collect();
-    match probe::are_called(&ids) {
+    match probe::are_called(programs) {
         Ok(false) if probe::lsms().is_some_and(|lsms| !lsms.iter().any(|name| name == "bpf")) => {
             Some("`bpf` is not among this kernel's LSMs (lsm= on the kernel command line)")
         }

@@ -9,6 +9,7 @@
 //! can be tried is tried, in a thread of its own that ends with it; what is only read says so.
 
 pub mod bpf_lsm;
+pub mod pins;
 mod system;
 mod trials;
 

@@ -20,6 +20,7 @@ use crate::enforce::landlock::{
 };
 use crate::enforce::table::{self, Table};
 use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
+use crate::health::{HealthError, Watch};
 use crate::pipeline::{AuditSource, Destination, Enricher, Legends, Pipeline, PipelineError, Sink};
 
 /// An armed back end.
@@ -158,6 +159,29 @@ impl Confinement {
             Self::Bpf(bpf) => LinkFollower::start(Arc::clone(&bpf.protection), tell).map(Some),
             // Landlock binds to files when it starts; its gaps say so.
             Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+        }
+    }
+
+    /// Watches how the kernel side fares.
+    pub(super) fn watch(&self) -> Result<Option<Watch>, HealthError> {
+        match self {
+            Self::Bpf(bpf) => {
+                let protection = lock(&bpf.protection);
+                let watch = protection.as_ref().map(|of| Watch::begin(of.enforcer.maps(), of.enforcer.pins()));
+                watch.transpose()
+            }
+            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+        }
+    }
+
+    /// Labels the run's cgroups once more.
+    pub(super) fn label_again(&self) -> Result<(), BpfError> {
+        match self {
+            Self::Bpf(bpf) => {
+                let protection = lock(&bpf.protection);
+                protection.as_ref().map_or(Ok(()), |of| of.enforcer.label_again(&of.workload))
+            }
+            Self::Landlock(_) | Self::Unenforced(_) => Ok(()),
         }
     }
 

@@ -33,6 +33,7 @@ use crate::cgroup::{Cgroup, Member, Tree};
 use crate::enforce::bpf::{BpfError, Released};
 use crate::enforce::table::TableError;
 use crate::enforce::{Backend, Coverage, Gap};
+use crate::health::{HealthError, Trouble};
 use crate::learn::Observer;
 use crate::pipeline::PipelineError;
 use crate::tree::{RootError, RootTree};
@@ -142,6 +143,8 @@ pub struct RunReport {
     pub killed: usize,
     /// What remains in the kernel; `None` where the back end leaves nothing.
     pub released: Option<Released>,
+    /// What went wrong in the kernel while it ran, on the whole machine: the programs are shared.
+    pub troubles: Vec<Trouble>,
     /// Problems of the clean-up, which the next palisade tries again.
     pub problems: Vec<String>,
 }
@@ -168,6 +171,9 @@ pub enum RunError {
     /// Events cannot be read.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// Counters cannot be read.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// The plan for the stub could not be handed over.
     #[error("cannot hand the plan over: {0}")]
     Plan(#[source] io::Error),

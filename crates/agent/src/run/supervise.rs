@@ -17,6 +17,7 @@ use super::enter::Entry;
 use super::links::{self, LinkFollower};
 use super::{Leftovers, Notice, RunError, RunOptions, RunReport, Started};
 use crate::cgroup::{Cgroup, Member};
+use crate::health::{Trouble, Watch};
 use crate::pipeline::{Pipeline, now};
 
 /// Records that wait for the caller. At 1 KiB each: 4 MiB. Full: the record is dropped and counted.
@@ -43,6 +44,10 @@ struct Run<'a> {
     aggregator: Aggregator,
     tell: &'a mut dyn FnMut(Notice),
     problems: Vec<String>,
+    confinement: &'a Confinement,
+    health: Option<Watch>,
+    /// When the loop last looked around.
+    looked: Instant,
 }
 
 /// What runs beside the command.
@@ -51,6 +56,7 @@ struct Begun {
     links: Option<LinkFollower>,
     target: Target,
     signals: Handle,
+    health: Option<Watch>,
 }
 
 /// How the wait for what outlives the command stands.
@@ -69,7 +75,7 @@ pub(super) fn follow(
 ) -> Result<RunReport, RunError> {
     let (sender, inputs) = mpsc::sync_channel(QUEUE);
     let begun = begin(options, cgroup.as_ref(), &confinement, &started, &sender, tell);
-    let Begun { pipeline, links, target, signals } = match begun {
+    let Begun { pipeline, links, target, signals, health } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             drop(confinement.release()); // the error at hand matters more
@@ -78,7 +84,10 @@ pub(super) fn follow(
     };
     let aggregator = Aggregator::new(options.repeat_window);
     let problems = Vec::new();
-    let mut run = Run { options, cgroup, target, inputs, sender, aggregator, tell, problems };
+    let looked = Instant::now();
+    let confined = &confinement;
+    let mut run =
+        Run { options, cgroup, target, inputs, sender, aggregator, tell, problems, confinement: confined, health, looked };
     let exit = run.until_exit();
     let killed = run.until_empty();
     signals.close();
@@ -86,7 +95,12 @@ pub(super) fn follow(
         links.stop();
     }
     run.drain(pipeline);
-    let Run { cgroup, mut problems, .. } = run;
+    run.look_around();
+    let Run { cgroup, mut problems, health, .. } = run;
+    let troubles = health.map_or_else(|| Ok(Vec::new()), |health| health.total()).unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        Vec::new()
+    });
     let released = match confinement.release() {
         Ok(released) => released,
         Err(error) => {
@@ -99,7 +113,7 @@ pub(super) fn follow(
     {
         problems.push(error.to_string());
     }
-    Ok(RunReport { exit, started, killed: killed.len(), released, problems })
+    Ok(RunReport { exit, started, killed: killed.len(), released, troubles, problems })
 }
 
 /// Pipeline, links, command, threads, in that order: no event of the command comes before there is somebody to read it,
@@ -114,11 +128,12 @@ fn begin(
 ) -> Result<Begun, RunError> {
     let queue = sender.clone();
     let sink = Box::new(move |record| queue.try_send(Input::Record(record)).is_ok());
+    let health = confinement.watch()?;
     let pipeline = confinement.pipeline(options, sink)?;
     let links = confinement.follow_links(message_sink(options, sender))?;
     let started = begin_command(options, cgroup, confinement, started, sender, tell);
     match started {
-        Ok((target, signals)) => Ok(Begun { pipeline, links, target, signals }),
+        Ok((target, signals)) => Ok(Begun { pipeline, links, target, signals, health }),
         Err(error) => {
             if let Some(links) = links {
                 links.stop();
@@ -258,6 +273,9 @@ impl Run<'_> {
         if let Some(deadline) = deadline {
             wait = wait.min(deadline.saturating_duration_since(Instant::now()));
         }
+        if self.looked.elapsed() >= TICK {
+            self.look_around();
+        }
         match self.inputs.recv_timeout(wait) {
             Ok(Input::Record(record)) => {
                 self.record(record);
@@ -276,10 +294,28 @@ impl Run<'_> {
         let tell = &mut *self.tell;
         self.aggregator.expire(now(), &mut |event| tell(Notice::Record(Record::Event(event))));
         tell(Notice::Tick);
-        if let Some(text) = keep_tracing_on() {
-            let host = Arc::new(self.options.host.clone());
-            let message = Message { time: now(), host, level: Level::Error, text };
-            tell(Notice::Record(message.into()));
+    }
+
+    /// Sees whether enforcement is still what it should be, and says so where it is not.
+    fn look_around(&mut self) {
+        self.looked = Instant::now();
+        let mut texts: Vec<String> = keep_tracing_on().into_iter().collect();
+        match self.health.as_mut().map_or_else(|| Ok(Vec::new()), Watch::grown) {
+            Ok(troubles) => {
+                if troubles.iter().any(Trouble::is_mended_by_labelling)
+                    && let Err(error) = self.confinement.label_again()
+                {
+                    texts.push(format!("a new cgroup has no label, and cannot be given one: {error}"));
+                }
+                let told = |trouble: &&Trouble| trouble.is_told_live() && !trouble.is_closed(&troubles);
+                texts.extend(troubles.iter().filter(told).map(Trouble::text));
+            }
+            Err(error) => texts.push(format!("it cannot be told how enforcement fares: {error}")),
+        }
+        let host = Arc::new(self.options.host.clone());
+        for text in texts {
+            let message = Message { time: now(), host: Arc::clone(&host), level: Level::Error, text };
+            (self.tell)(Notice::Record(message.into()));
         }
     }
 

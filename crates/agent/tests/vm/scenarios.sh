@@ -11,7 +11,8 @@ MINIRUN=$1
 shift
 SCENARIOS=${*:-basic audit outside nested outlive killed many flood links swaps arguments once last}
 WORK=$(mktemp -d)
-PINS=/sys/fs/bpf/palisade-v6
+VERSION=v6
+PINS=/sys/fs/bpf/palisade-$VERSION
 failed=0
 CGROUPS=/sys/fs/cgroup
 [ -e $CGROUPS/cgroup.procs ] || CGROUPS=/sys/fs/cgroup/unified
@@ -29,7 +30,7 @@ check() { # TEXT COMMAND...
 
 empty() { [ ! -s "$1" ]; }
 gone() { [ ! -e "$1" ]; }
-no_runs() { [ -z "$(ls /run/palisade/runs)" ]; }
+no_runs() { [ -z "$(ls /run/palisade/$VERSION/runs)" ]; }
 none_left() { [ -z "$(ls -d $CGROUPS/palisade/run-* 2>/dev/null)" ]; }
 same() { [ "$1" = "$2" ] || { echo "  $1 is not $2"; false; }; }
 has() { grep -q -- "$2" "$1" || { sed 's/^/  /' "$1"; false; }; }
@@ -103,7 +104,7 @@ outside() {
 	pkill -f "cat /denied/1"
 	sleep 1
 	run -- true 2>/dev/null
-	check "its label is freed by the next run" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+	check "its label is freed by the next run" same "$(ls /run/palisade/$VERSION/runs/*.lock | wc -l)" 1
 }
 
 nested() {
@@ -141,7 +142,7 @@ killed() {
 	check "who lives on after kill -9 is still denied" empty $WORK/out
 	check "and the denial is told by another run, by the rule's name" has $WORK/holder 'event Block.* -> /denied/1 by ("p1", "file.matchPaths\[0\]")'
 	run -- true 2>/dev/null
-	check "the next run leaves it alone while it lives" same "$(ls /run/palisade/runs/*.lock | wc -l)" 2
+	check "the next run leaves it alone while it lives" same "$(ls /run/palisade/$VERSION/runs/*.lock | wc -l)" 2
 	rm -f $WORK/alive
 	wait_for $WORK/alive alive
 	check "and it is still denied" empty $WORK/out
@@ -149,9 +150,9 @@ killed() {
 	pkill -f "sleep 600"
 	sleep 1
 	run -- true 2>/dev/null
-	check "once it is gone the next run cleans up" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+	check "once it is gone the next run cleans up" same "$(ls /run/palisade/$VERSION/runs/*.lock | wc -l)" 1
 	check "its cgroup too" same "$(ls -d $CGROUPS/palisade/run-* | wc -l)" 1
-	check "and its legend" same "$(ls /run/palisade/legends | wc -l)" 1
+	check "and its legend" same "$(ls /run/palisade/$VERSION/legends | wc -l)" 1
 	# Killed itself while its children run on, the reader of the ring is replaced by another run.
 	run --policy $WORK/2.yaml -- cat /denied/2 >/dev/null 2>$WORK/err
 	check "events are read by whoever is left" has $WORK/err "event Block.* -> /denied/2"
@@ -178,7 +179,7 @@ many() {
 		fi
 	done
 	check "20 runs at once: each is denied its own file, and told its own events alone" same $good 20
-	check "all are released" same "$(ls /run/palisade/runs/*.lock | wc -l)" 1
+	check "all are released" same "$(ls /run/palisade/$VERSION/runs/*.lock | wc -l)" 1
 }
 
 flood() {

@@ -10,7 +10,7 @@
 #ifndef PAL_SELF_H
 #define PAL_SELF_H
 
-/* Levels of a directory tree of Palisade's that can be deep: ROOT/links/NAME, ROOT/legends/FILE. */
+/* Levels of a directory tree of Palisade's that can be deep: PINS/links/NAME, HOME/v1/legends/FILE. */
 #define OWN_LEVELS 4
 
 static __always_inline struct pal_owns *owns(void)
