@@ -106,11 +106,15 @@ struct argv_length {
 static long argv_length_step(u32 i, struct argv_length *l)
 {
 	struct pal_scratch *s = scratch_at(l->index);
-	int bytes = argv_copy(l->index, l->address, 0, PAGE_BYTES);
+	u32 bytes = argv_copy(l->index, l->address, 0, PAGE_BYTES);
 	long found;
 
 	FORGET(bytes);
-	if (!s || bytes <= 0 || bytes > PAGE_BYTES)
+	/* An error is a large number. In two steps, as one check of a range from 1 tells the verifiers of 6.1 and 6.12 nothing. */
+	if (!s || bytes > PAGE_BYTES)
+		return 1;
+	FORGET(bytes);
+	if (!bytes)
 		return 1;
 	s->data[bytes] = 0;
 	found = bpf_probe_read_kernel_str(&s->data[DATA_ARGUMENTS], PAGE_BYTES + 1, s->data);
