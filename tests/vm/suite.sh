@@ -2,8 +2,9 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass (which guest
-#                        runs which: xtask/src/suite/test.rs)
+#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races
+#                        (which guest runs which: xtask/src/suite/test.rs); all: everything but what needs a kernel's
+#                        audit log
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
@@ -50,8 +51,28 @@ corpus_ext4() {
 	part "corpus under BPF-LSM on ext4" corpus ext4
 }
 
+lifecycle() {
+	part "the kernel side is adopted, upgraded, detached, cleaned up" ./lifecycle /payload/palisade
+}
+
+# Races want a kernel that preempts wherever it can; those of a kernel whose model cannot be chosen show less, and say so.
+races() {
+	debugfs
+	echo full >/sys/kernel/debug/sched/preempt || echo "SKIPPED: preempt=full: this kernel's model cannot be chosen"
+	part "races under preempt=full" ./races
+	part "the races' control leaks" ./races-controls
+}
+
+debugfs() {
+	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+}
+
 containers() { # ARGUMENTS...
 	part "corpus under BPF-LSM in containers of runc on overlayfs" corpus runc --setting runc "$@"
+}
+
+learn() {
+	part "policies learned, and the same work again under them" bash learn.sh /payload/palisade
 }
 
 bypass() {
@@ -72,9 +93,21 @@ for group; do
 	containers-whole) containers ;;
 	# From Linux 6.7 a mapping of an overlay's file is one of the layer's.
 	mappings) part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: " ;;
-	learn) part "policies learned, and the same work again under them" bash learn.sh /payload/palisade ;;
+	learn) learn ;;
 	landlock) part "Landlock's denials are shown" bash landlock.sh /payload/palisade ;;
 	bypass) bypass ;;
+	lifecycle) lifecycle ;;
+	races) races ;;
+	all)
+		run
+		corpus_ext4
+		containers
+		part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: "
+		learn
+		bypass
+		lifecycle
+		races
+		;;
 	*)
 		echo "suite.sh: no group $group" >&2
 		exit 2

@@ -8,6 +8,7 @@
 //! main.rs -> cli (what was asked) -> deps (Debian packages of the host)
 //!                                 -> vm   (build, boot, run, bring back)
 //!                                 -> bench (count instructions in a vm)
+//!                                 -> suite (all tests)
 //! ```
 //!
 //! The commands are thin: each calls a function of this library, so that other

@@ -14,7 +14,7 @@ use crate::maps::{MapError, Maps, Tasks};
 /// What may be chosen before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// The size of the ring of events, in bytes: a power of two and a multiple of the page size. A record takes 120
+    /// The size of the ring of events, in bytes: a power of two and a multiple of the page size. A record takes 144
     /// bytes and its two paths, rounded up to 8: about 200 bytes in practice.
     pub ring_bytes: u32,
     /// Labelled threads that there is room for. Below [`TASKS`] for tests alone: the programs refuse forks in time only
@@ -22,6 +22,9 @@ pub struct LoadOptions {
     pub tasks: u32,
     /// An object built otherwise than this crate's own, for tests: by another compiler, or with what a test must see fail.
     pub object: Option<&'static [u8]>,
+    /// The only programs that are loaded, by name: for tests of one mechanism, where verifying all of them takes longer
+    /// than the test. Whatever the others judge is not judged.
+    pub only: Option<&'static [&'static str]>,
 }
 
 /// Programs loaded and attached. Dropping it detaches whatever was not pinned.
@@ -131,7 +134,7 @@ impl Loaded {
 impl Default for LoadOptions {
     fn default() -> Self {
         // 2 MiB / 200 bytes: some 10,000 events between two turns of the reader.
-        Self { ring_bytes: 2 << 20, tasks: TASKS, object: None }
+        Self { ring_bytes: 2 << 20, tasks: TASKS, object: None, only: None }
     }
 }
 
@@ -195,7 +198,7 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
     let hooks = KernelHooks::read().ok_or(LoadError::NoBtf)?;
     let capture = Capture::start();
     let mut object = open(options.object.unwrap_or(crate::OBJECT), &capture)?;
-    let missing = fit_programs(&mut object, &hooks)?;
+    let missing = fit_programs(&mut object, &hooks, options.only)?;
     fit_maps(&mut object, options, &capture)?;
     let object = object.load().map_err(|source| LoadError::of_load(source, capture.text()))?;
     let maps = Maps::from_fn(|name| {
@@ -213,9 +216,13 @@ fn open(object: &[u8], capture: &Capture) -> Result<OpenObject, LoadError> {
 }
 
 /// Takes the optional programs (not loaded by default) whose hook this kernel has; the others must have theirs.
-fn fit_programs(object: &mut OpenObject, hooks: &KernelHooks) -> Result<Vec<Missing>, LoadError> {
+fn fit_programs(object: &mut OpenObject, hooks: &KernelHooks, only: Option<&[&str]>) -> Result<Vec<Missing>, LoadError> {
     let mut missing = Vec::new();
     for mut program in object.progs_mut() {
+        if only.is_some_and(|only| !only.iter().any(|name| program.name() == *name)) {
+            program.set_autoload(false);
+            continue;
+        }
         let section = program.section().to_string_lossy().into_owned();
         let optional = !program.autoload();
         if hooks.has(&section) {

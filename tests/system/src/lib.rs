@@ -20,3 +20,20 @@ pub mod lower;
 pub mod op;
 pub mod runner;
 pub mod tree;
+
+/// The programs that label tasks and judge opens, for tests in `tests/vm` that need no more (`LoadOptions::only`): a
+/// virtual machine takes half a minute to verify all of them.
+pub const LABELS_AND_OPENS: &[&str] = &[
+    "pal_exec_begin",
+    "pal_exec_commit",
+    "pal_file_open",
+    "pal_task_alloc",
+    "pal_task_newtask",
+    "pal_task_forked",
+    "pal_task_exit",
+    "pal_task_free",
+    "pal_task_execed",
+    "pal_cgroup_mkdir",
+    "pal_cgroup_rmdir",
+    "pal_label_tasks",
+];

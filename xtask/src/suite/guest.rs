@@ -24,6 +24,12 @@ pub struct GuestBinaries {
     pub minirun_controls: PathBuf,
     /// The attacks of the bypass suite.
     pub bypass: PathBuf,
+    /// The races against the kernel programs.
+    pub races: PathBuf,
+    /// Their control.
+    pub races_controls: PathBuf,
+    /// The life of the kernel side.
+    pub lifecycle: PathBuf,
 }
 
 // === impl GuestBinaries ===
@@ -47,20 +53,23 @@ impl GuestBinaries {
                 .env("RUSTFLAGS", "-C target-feature=+crt-static");
             command
         };
+        // Control builds end up in the same place: first, and out of the way.
+        let [minirun_controls, races_controls] = ["minirun-controls", "races-controls"].map(|name| target.join(name));
+        let built = |name: &str| target.join(TARGET).join("debug").join(name);
+        let controls = ["-p", "palisade-agent", "--example", "minirun", "-p", "palisade-system-tests", "--bin", "races"];
+        let features = "palisade-agent/static,palisade-system-tests/test-controls";
+        step.run(cargo(&controls).args(["--features", features]))?;
+        for (from, to) in [("examples/minirun", &minirun_controls), ("races", &races_controls)] {
+            std::fs::copy(built(from), to).with_context(|| format!("copy {from}"))?;
+        }
         let bins = ["-p", "palisade", "-p", "palisade-system-tests", "--bins"];
         step.run(cargo(&bins).args(["--features", "palisade/static,palisade-system-tests/static"]))?;
-        // Both end up in one place: the control build first, and out of the way.
-        let minirun = ["-p", "palisade-agent", "--example", "minirun", "--features"];
-        step.run(cargo(&minirun).arg("static,test-controls"))?;
-        let example = target.join(TARGET).join("debug/examples/minirun");
-        let minirun_controls = target.join("minirun-controls");
-        std::fs::copy(&example, &minirun_controls).with_context(|| format!("copy {}", example.display()))?;
-        step.run(cargo(&minirun).arg("static"))?;
+        step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--features", "static"]))?;
         let bypass = target.join("bypass");
         step.run(&mut attacks(&bypass))?;
         step.done();
         let built = |name: &str| {
-            let path = target.join(TARGET).join("debug").join(name);
+            let path = built(name);
             ensure!(path.exists(), "{} was not built", path.display());
             Ok(path)
         };
@@ -70,6 +79,9 @@ impl GuestBinaries {
             minirun: built("examples/minirun")?,
             minirun_controls,
             bypass,
+            races: built("races")?,
+            races_controls,
+            lifecycle: built("lifecycle")?,
         })
     }
 }

@@ -28,7 +28,7 @@ struct Guest {
 
 /// Two guests beside each other, each with what comes after the other in it; shared out to take about as long.
 const GUESTS: [&[Guest]; 2] = [
-    &[Guest { name: "corpus", groups: &["corpus", "learn"], kernel: "6.1", append: "" }],
+    &[Guest { name: "corpus", groups: &["corpus", "learn", "lifecycle", "races"], kernel: "6.1", append: "" }],
     &[
         Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "" },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
@@ -150,13 +150,16 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
 
 /// What the guest gets in /payload.
 fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>> {
-    let GuestBinaries { palisade, corpus_run, minirun, minirun_controls, bypass } = binaries;
+    let GuestBinaries { palisade, corpus_run, minirun, minirun_controls, bypass, races, races_controls, lifecycle } = binaries;
     let mut files = vec![
         PayloadFile::new(palisade, "palisade")?,
         PayloadFile::new(corpus_run, "corpus-run")?,
         PayloadFile::new(minirun, "minirun")?,
         PayloadFile::new(minirun_controls, "minirun-controls")?,
         PayloadFile::new(bypass, "bypass")?,
+        PayloadFile::new(races, "races")?,
+        PayloadFile::new(races_controls, "races-controls")?,
+        PayloadFile::new(lifecycle, "lifecycle")?,
     ];
     for (directory, name) in [("testdata/decisions", "decisions.tar"), ("examples", "examples.tar")] {
         let tar = scratch.join(name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Switches that open single closers, for the control build of the bypass suite (-DPAL_TEST_CONTROLS) and for nothing
- * else: an attack that is denied must get through once its closer is open, or its test would pass whatever we did.
+ * Switches that open single closers, for the control build of the bypass suite and of the races (-DPAL_TEST_CONTROLS) and
+ * for nothing else: what is denied must get through once its closer is open, or its test would pass whatever we did.
  * In the product closed() is the constant true, and the map does not exist.
  */
 #ifndef PAL_CONTROLS_H
@@ -24,6 +24,7 @@ enum closer {
 	CLOSER_DEVICE = 12,
 	CLOSER_EXE = 13,	/* the program is that of the exec */
 	CLOSER_UNIX = 14,
+	CLOSER_SLOTS = 15,	/* working memory is nobody else's meanwhile, and not the CPU's */
 	CLOSER_MOUNTS = 16,	/* and following: by operation, from PAL_OP_MOUNT on */
 };
 

@@ -159,6 +159,8 @@ static __always_inline struct pal_scratch *scratch_take(u32 *index)
 	int other;
 
 	*index = first;
+	if (!closed(CLOSER_SLOTS))
+		return s;
 	if (s && !__sync_lock_test_and_set(&s->busy, 1))
 		return s;
 	other = scratch_take_other();
