@@ -4,10 +4,11 @@
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
-.PHONY: all test demo bench fuzz deps help
+.PHONY: all test test-kernels demo bench fuzz deps help
 
 help:
 	@echo "make test    every test, the virtual machine included"
+	@echo "make test-kernels    every test of the virtual machine on every supported kernel, with both compilers"
 	@echo "make demo    a real nginx under its policy, and what becomes of attempts from inside"
 	@echo "make bench   instruction counts in the virtual machine, compile times, table sizes"
 	@echo "make fuzz    random YAML against the parser and the compiler, for FUZZ_SECONDS (default 60)"
@@ -19,6 +20,9 @@ deps:
 
 test: deps
 	@cargo xtask test
+
+test-kernels: deps
+	@cargo xtask test-kernels
 
 demo: deps
 	@cargo xtask demo

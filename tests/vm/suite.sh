@@ -3,8 +3,8 @@
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
 #   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races
-#                        (which guest runs which: xtask/src/suite/test.rs); all: everything but what needs a kernel's
-#                        audit log
+#                        (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
+#                        test-kernels`); all: everything but what needs a kernel's audit log
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
@@ -63,6 +63,18 @@ races() {
 	part "the races' control leaks" ./races-controls
 }
 
+# What the kernel is, before anything changes it: with each object that there is.
+facts() {
+	debugfs
+	for object in clang-*.bpf.o; do
+		part "facts with $object" facts_of "$object"
+	done
+}
+
+facts_of() { # OBJECT
+	./kernel-facts "$1" >"out/facts-${1%.bpf.o}.json"
+}
+
 debugfs() {
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 }
@@ -98,7 +110,9 @@ for group; do
 	bypass) bypass ;;
 	lifecycle) lifecycle ;;
 	races) races ;;
+	facts) facts ;;
 	all)
+		facts
 		run
 		corpus_ext4
 		containers

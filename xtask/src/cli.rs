@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench;
 use crate::deps;
+use crate::kernels;
 use crate::suite;
 use crate::vm::{self, Cache, ConsoleSink, DEFAULT_BOOT_TIMEOUT_SECONDS, DEFAULT_LSM, KernelSpec, PayloadFile, Vm, selftest};
 
@@ -23,6 +24,11 @@ pub struct Xtask {
 enum Command {
     /// Run all tests: format, lints, tests on this machine, tests in a virtual machine
     Test(Test),
+    /// Run every test of the virtual machine on every supported kernel, the races in full
+    ///
+    /// Exit code 1 if a test fails on a kernel, a kernel differs from what tests/kernels declares, or verifying a
+    /// program takes more than a fifth more instructions than tests/kernels/verified.toml says.
+    TestKernels(TestKernels),
     /// Show a real nginx under its policy, and what becomes of attempts from inside
     Demo,
     /// Build, boot and check test virtual machines
@@ -59,6 +65,19 @@ struct Test {
     /// Leave the virtual machine out: nothing of BPF-LSM is tested then
     #[arg(long)]
     no_vm: bool,
+}
+
+#[derive(Debug, Args)]
+struct TestKernels {
+    /// This kernel alone: 6.1, 6.12, newest, sid
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<KernelSpec>,
+    /// Rewrite tests/kernels/verified.toml with what is found
+    #[arg(long)]
+    bless: bool,
+    /// Only what loads and what verifying takes, no tests
+    #[arg(long)]
+    facts: bool,
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +180,9 @@ impl Xtask {
         let Self { command } = self;
         match command {
             Command::Test(Test { no_vm }) => suite::test(!no_vm),
+            Command::TestKernels(TestKernels { kernel, bless, facts }) => {
+                kernels::run(&kernels::Options { kernel, bless, facts })
+            }
             Command::Demo => suite::demo(),
             Command::Bench(Bench { kernel, quick, write, palisade, timeout }) => {
                 let (kernel, timeout) = (kernel.kernel, Duration::from_secs(timeout));

@@ -8,7 +8,7 @@
 //! main.rs -> cli (what was asked) -> deps (Debian packages of the host)
 //!                                 -> vm   (build, boot, run, bring back)
 //!                                 -> bench (count instructions in a vm)
-//!                                 -> suite (all tests)
+//!                                 -> suite (all tests), kernels (those of the vm, on every kernel)
 //! ```
 //!
 //! The commands are thin: each calls a function of this library, so that other
@@ -17,6 +17,7 @@
 pub mod bench;
 pub mod cli;
 pub mod deps;
+pub mod kernels;
 pub mod lock;
 pub mod process;
 pub mod suite;

@@ -30,6 +30,8 @@ pub struct GuestBinaries {
     pub races_controls: PathBuf,
     /// The life of the kernel side.
     pub lifecycle: PathBuf,
+    /// What a kernel is to Palisade.
+    pub kernel_facts: PathBuf,
 }
 
 // === impl GuestBinaries ===
@@ -82,6 +84,7 @@ impl GuestBinaries {
             races: built("races")?,
             races_controls,
             lifecycle: built("lifecycle")?,
+            kernel_facts: built("kernel-facts")?,
         })
     }
 }
@@ -96,12 +99,12 @@ fn attacks(to: &Path) -> Command {
 }
 
 /// The root of the workspace.
-pub(super) fn workspace() -> &'static Path {
+pub(crate) fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// The common target directory.
-pub(super) fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 

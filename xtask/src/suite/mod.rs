@@ -12,4 +12,6 @@ mod test;
 
 pub use demo::demo;
 pub use guest::GuestBinaries;
+pub(crate) use guest::{target_dir, workspace};
+pub(crate) use test::payload;
 pub use test::test;

@@ -149,8 +149,9 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
 }
 
 /// What the guest gets in /payload.
-fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>> {
-    let GuestBinaries { palisade, corpus_run, minirun, minirun_controls, bypass, races, races_controls, lifecycle } = binaries;
+pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>> {
+    let GuestBinaries { palisade, corpus_run, minirun, minirun_controls, bypass, races, races_controls, lifecycle, kernel_facts } =
+        binaries;
     let mut files = vec![
         PayloadFile::new(palisade, "palisade")?,
         PayloadFile::new(corpus_run, "corpus-run")?,
@@ -160,6 +161,7 @@ fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>>
         PayloadFile::new(races, "races")?,
         PayloadFile::new(races_controls, "races-controls")?,
         PayloadFile::new(lifecycle, "lifecycle")?,
+        PayloadFile::new(kernel_facts, "kernel-facts")?,
     ];
     for (directory, name) in [("testdata/decisions", "decisions.tar"), ("examples", "examples.tar")] {
         let tar = scratch.join(name);
