@@ -38,6 +38,11 @@
 	"h.so"
 /* 60 bytes, 7 components, decided at the second: below a recursive directory, or outside of every rule. */
 #define PATH_EARLY "/srv/early/python3/dist-packages/bench/module_b/file_earl.so"
+/* 20 components, ending in the same name as the 60-byte one. */
+#define PATH_DEEP "/var/lib/deep/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/file_cccc.so"
+/* Renamed to and fro; below the recursive directory, so that rules allow it. */
+#define RENAMED "/srv/early/renamed"
+#define RENAMED_DIR "/srv/early/moved"
 /* What no rule allows. */
 #define PATH_DENIED "/srv/denied/file"
 #define PATH_DATA "/tmp/bench-data"
@@ -73,6 +78,27 @@ static int open_196(void)
 static int open_early(void)
 {
 	return open_close(PATH_EARLY);
+}
+
+static int open_deep(void)
+{
+	return open_close(PATH_DEEP);
+}
+
+static int rename_file(void)
+{
+	return rename(RENAMED, RENAMED ".new") || rename(RENAMED ".new", RENAMED) ? -1 : 0;
+}
+
+static int rename_dir(void)
+{
+	return rename(RENAMED_DIR, RENAMED_DIR ".new") || rename(RENAMED_DIR ".new", RENAMED_DIR) ? -1 : 0;
+}
+
+/* A directory of the same file system moves, so that the open after it finds nothing kept of its own. */
+static int rename_open(void)
+{
+	return rename_dir() || open_60() ? -1 : 0;
 }
 
 /* Succeeds if it is denied. */
@@ -157,6 +183,8 @@ static const struct operation {
 } operations[] = {
 	{ "calibrate", LOOPS, calibrate },    { "open-20", LOOPS, open_20 },
 	{ "open-60", LOOPS, open_60 },	      { "open-196", LOOPS, open_196 },
+	{ "open-deep", LOOPS, open_deep },    { "rename", LOOPS, rename_file },
+	{ "rename-dir", LOOPS, rename_dir },  { "rename-open", LOOPS, rename_open },
 	{ "open-early", LOOPS, open_early },  { "stat", LOOPS, stat_60 },
 	{ "read", LOOPS, read_1 },	      { "write", LOOPS, write_1 },
 	{ "fork-exec", EXEC_LOOPS, fork_exec }, { "vfork-exec", EXEC_LOOPS, vfork_exec },

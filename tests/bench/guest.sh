@@ -88,6 +88,8 @@ prepare() {
     for file in /b/aaaaaaaa/bbbbbbbb \
         /usr/lib/python3/dist-packages/bench/module_bbb/file_cccc.so \
         /var/lib/containers/overlay/aaaaaaaaaaaaaaaaaaaaaaaa/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/cccccccccccccccccccccccccc/dddddddddddddddddddddd/eeeeeeeeeeeeeeeeeeeeeeeeee/ffffffffffffffff/ggggggggggg/h.so \
+        /var/lib/deep/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/file_cccc.so \
+        /srv/early/renamed /srv/early/moved/file \
         /srv/early/python3/dist-packages/bench/module_b/file_earl.so \
         /srv/denied/file /tmp/bench-data; do
         mkdir -p "${file%/*}"

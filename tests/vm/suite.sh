@@ -2,12 +2,14 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races
-#                        (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
+#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races,
+#                        opens (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
 #                        test-kernels`); all: everything but what needs a kernel's audit log
+# OPENS in the environment: judged opens of the stress test on each file system.
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
+OPENS=${OPENS:-50000}
 passed=0
 failed=0
 tar -xf decisions.tar
@@ -96,6 +98,12 @@ bypass() {
 	part "bypass suite on overlayfs" bash bypass.sh /payload/bypass attacks.tsv /var/overlay/merged/suite /payload/minirun
 }
 
+opens() {
+	part "opens while paths and tables change, ext4: $OPENS judged" bash stress.sh ext4 "$OPENS"
+	part "opens while paths and tables change, overlayfs: $OPENS judged" bash stress.sh overlay "$OPENS"
+	part "the same without a part of the cache's key: each must fail" bash stress.sh controls
+}
+
 for group; do
 	case $group in
 	run) run ;;
@@ -110,6 +118,7 @@ for group; do
 	bypass) bypass ;;
 	lifecycle) lifecycle ;;
 	races) races ;;
+	opens) opens ;;
 	facts) facts ;;
 	all)
 		facts
@@ -121,6 +130,7 @@ for group; do
 		bypass
 		lifecycle
 		races
+		opens
 		;;
 	*)
 		echo "suite.sh: no group $group" >&2

@@ -60,6 +60,8 @@ pub struct LabelWord {
     pub audit: bool,
     /// `PAL_LABEL_LIVE`: in use.
     pub live: bool,
+    /// `PAL_LABEL_CACHE`: opens may use the cache of directories.
+    pub cache: bool,
 }
 
 /// The counters of `pal_counters`: per CPU, only ever growing.
@@ -131,12 +133,14 @@ impl LabelWord {
     pub const BYTES: usize = 8;
     const AUDIT: u32 = 1;
     const LIVE: u32 = 2;
+    const CACHE: u32 = 4;
 
     /// The word as it lies in the map.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { size, slot, audit, live } = self;
-        let flags = if audit { Self::AUDIT } else { 0 } | if live { Self::LIVE } else { 0 };
+        let Self { size, slot, audit, live, cache } = self;
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+        let flags = bit(audit, Self::AUDIT) | bit(live, Self::LIVE) | bit(cache, Self::CACHE);
         let [s0, s1] = size.to_le_bytes();
         let [t0, t1] = slot.to_le_bytes();
         let [f0, f1, f2, f3] = flags.to_le_bytes();
@@ -153,6 +157,7 @@ impl LabelWord {
             slot: u16::from_le_bytes([t0, t1]),
             audit: flags & Self::AUDIT != 0,
             live: flags & Self::LIVE != 0,
+            cache: flags & Self::CACHE != 0,
         }
     }
 }
@@ -250,6 +255,7 @@ mod tests {
         same("PAL_EVENT_SHADOW", Event::SHADOW.into());
         same("PAL_LABEL_AUDIT", LabelWord::AUDIT.into());
         same("PAL_LABEL_LIVE", LabelWord::LIVE.into());
+        same("PAL_LABEL_CACHE", LabelWord::CACHE.into());
         for verdict in Verdict::ALL {
             same(verdict.c_name(), u64::from(verdict.number()));
         }
@@ -326,9 +332,9 @@ mod tests {
 
     #[test]
     fn a_label_word_survives_the_map() {
-        let word = LabelWord { size: 3, slot: 1023, audit: true, live: true };
+        let word = LabelWord { size: 3, slot: 1023, audit: true, live: true, cache: true };
         assert_eq!(LabelWord::from_bytes(word.to_bytes()), word);
-        assert_eq!(word.to_bytes(), [3, 0, 0xff, 3, 3, 0, 0, 0]);
+        assert_eq!(word.to_bytes(), [3, 0, 0xff, 3, 7, 0, 0, 0]);
     }
 
     #[test]

@@ -37,9 +37,8 @@ pub const OPTIONAL: &[Optional] = &[
     Optional { section: "lsm/uring_allowed", lost: "nothing: io_uring workers carry the task's label (7.2)" },
     Optional { section: "lsm/inode_set_acl", lost: "nothing: lists of access rights are set through setxattr (6.2)" },
     Optional { section: "lsm/inode_remove_acl", lost: "nothing: lists of access rights are removed as xattrs (6.2)" },
-    Optional { section: "lsm/inode_free_security", lost: "the path cache: every open walks the whole path" },
-    Optional { section: "fentry/__d_move", lost: "the path cache: every open walks the whole path" },
-    Optional { section: "fexit/__d_move", lost: "the path cache: every open walks the whole path" },
+    Optional { section: "lsm/inode_free_security", lost: "the cache of directories: every open walks the whole path" },
+    Optional { section: "fentry/__d_move", lost: "the cache of directories: every open walks the whole path" },
 ];
 
 /// The names of this kernel's BTF that hooks are found by.

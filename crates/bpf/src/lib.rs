@@ -16,6 +16,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod abi;
+pub mod cache;
 pub mod hooks;
 pub mod iter;
 pub mod load;

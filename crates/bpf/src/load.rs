@@ -205,6 +205,8 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
         let map = object.maps().find(|map| map.name() == name);
         map.map(|map| MapHandle::try_from(&map)).transpose()
     })?;
+    #[cfg(feature = "test-controls")]
+    crate::cache::leave_out(&object)?;
     let programs = attach(&object, &capture)?;
     Ok(Loaded { maps, programs, missing, object })
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
 
+use crate::cache;
 use crate::hooks::Missing;
 use crate::load::{LoadError, LoadOptions, load};
 use crate::pins::Pins;
@@ -45,6 +46,8 @@ pub enum Proof {
         recursion_misses: u64,
         /// Whether they were running already.
         adopted: bool,
+        /// Why opens are not judged by the cache of directories; `None` if they are.
+        why_no_cache: Option<&'static str>,
     },
     /// They are attached, and an open of a file called none of them.
     NeverCalled,
@@ -146,7 +149,8 @@ fn proof(programs: &[(String, u32)], missing: Vec<Missing>, adopted: bool) -> Pr
         Ok(false) => Proof::NeverCalled,
         Ok(true) => {
             let recursion_misses = stats::of(programs).iter().map(|program| program.recursion_misses).sum();
-            Proof::Works { programs: programs.len(), missing, recursion_misses, adopted }
+            let why_no_cache = cache::why_unused(programs.iter().map(|(name, _)| name.as_str()));
+            Proof::Works { programs: programs.len(), missing, recursion_misses, adopted, why_no_cache }
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if *counters {
         return show_counters(*json);
     }
-    let probe = Probe::run(vec![bpf_lsm::line(), pins::line()]);
+    let probe = Probe::run(bpf_lsm::lines().into_iter().chain([pins::line()]).collect());
     if *json {
         print_json(&probe)?;
         return Ok(Outcome::Passed);

@@ -191,16 +191,21 @@ impl Table {
 
     /// The record of the state at the end of a text: accept set and marks.
     fn record(&self, start: u32, text: &[u8]) -> u32 {
-        let mut state = start;
+        self.low(self.walk(start, text) & !SINK)
+    }
+
+    /// The state at the end of a text, from another: with [`SINK`] it stays whatever follows. So a walk may be made in two
+    /// halves, as the kernel does that keeps the state at a directory's end.
+    fn walk(&self, from: u32, text: &[u8]) -> u32 {
+        let mut state = from;
         for byte in text {
-            let at = state + u32::from(*byte);
-            state = if self.low(at) == state { self.high(at) } else { self.high(state) };
             if state & SINK != 0 {
-                state &= !SINK;
                 break;
             }
+            let at = state + u32::from(*byte);
+            state = if self.low(at) == state { self.high(at) } else { self.high(state) };
         }
-        self.low(state)
+        state
     }
 
     fn source_of(&self, program: &Program) -> u32 {
@@ -433,5 +438,59 @@ impl Table {
             return 1 << VERDICT_SHIFT | code(audit) | device;
         }
         if by_posture { posture } else { code(allow) | device }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use palisade_policy::SourceFile;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{NoLinks, RuleSet, Stamp, Workload, compile};
+
+    /// Literal rules, several groups of globs and the base set.
+    const POLICY: &str = "
+apiVersion: security.kubearmor.com/v1
+kind: KubeArmorPolicy
+metadata: {name: halves}
+spec:
+  selector: {matchLabels: {a: b}}
+  file:
+    matchPaths: [{path: /a/b}, {path: /a/b/c, action: Allow}, {path: /usr/lib/a.so}]
+    matchDirectories: [{dir: /a/a/, recursive: true, action: Allow}, {dir: /b/, action: Block}]
+    matchPatterns: [{pattern: '/a/*/c'}, {pattern: '/**/b.so'}, {pattern: '/b/?/**', action: Block}]
+  action: Block
+";
+
+    fn table() -> Table {
+        let parsed = palisade_policy::parse(&[SourceFile { name: Arc::from("halves.yaml"), text: POLICY }]);
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        let rules = RuleSet::new(&parsed.policies, &Workload::run(), &NoLinks);
+        let compiled = compile(&rules, Stamp { table_id: 1, generation: 1 }).unwrap();
+        Table::from_bytes(&compiled.bytes()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_in_two_halves_is_the_whole_walk(
+            names in prop::collection::vec(prop_oneof!["[abc]{1,2}", Just("usr".to_owned()), Just("lib".to_owned()), Just("b.so".to_owned())], 1..8),
+        ) {
+            thread_local! { static TABLE: Table = table(); }
+            let path = format!("/{}", names.join("/"));
+            TABLE.with(|table| {
+                let starts: Vec<u32> = table.header.classes.iter().flat_map(|c| c.automata.iter().map(|a| a.start)).collect();
+                assert!(starts.iter().filter(|start| **start != 0).count() >= 3, "literal rules, globs and the base set");
+                for start in starts.into_iter().filter(|start| *start != 0) {
+                    for (end, _) in path.match_indices('/') {
+                        let (directory, name) = path.as_bytes().split_at(end + 1);
+                        let state = table.walk(start, directory);
+                        assert_eq!(table.run(state, name), table.run(start, path.as_bytes()), "{path} at {end}");
+                    }
+                }
+            });
+        }
     }
 }

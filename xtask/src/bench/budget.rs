@@ -7,8 +7,14 @@ use super::tables::Table;
 
 /// Instructions added to open and close of the 60-byte path, for a task of no workload.
 const UNLABELLED: i64 = 350;
-/// The same, for a task under literal rules.
+/// The same, for a task under literal rules, where every open walks its whole path.
 const LITERAL: i64 = 3_300;
+/// The same by what is kept of the directory: whatever the path's length and depth.
+const HIT: i64 = 1_000;
+/// The open alone, where nothing is kept of the directory.
+const MISS: i64 = 4_400;
+/// One rename of a file, by a task of no workload.
+const RENAME: i64 = 450;
 /// Added to that by each glob group that is walked.
 const GLOB_GROUP: i64 = 1_600;
 /// Of 100: what an exec may cost more.
@@ -19,6 +25,7 @@ const SPREAD_PERCENT: f64 = 1.0;
 const NOISE: i64 = 20;
 /// What has no program on its way.
 const FREE: [&str; 3] = ["stat", "read", "write"];
+const HITS: [&str; 3] = ["open-20", "open-196", "open-deep"];
 const EXECS: [&str; 2] = ["fork-exec", "vfork-exec"];
 
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -80,6 +87,7 @@ pub(super) fn of_configuration(
     let title = configuration.title();
     let mut checks =
         vec![Check::at_most(format!("open+close, 60 bytes: {title}"), open, figures.added(configuration, "open-60"))];
+    checks.extend(fast_path(configuration, figures, wanted));
     for operation in EXECS.into_iter().filter(|operation| wanted.has(operation)) {
         let share = percent_added(figures, configuration, operation);
         checks.push(Check::percent(format!("{operation}: {title}"), EXEC_PERCENT, share));
@@ -92,18 +100,43 @@ pub(super) fn of_configuration(
     checks
 }
 
+/// The budgets of opens by what is kept of directories, and of keeping it.
+fn fast_path(configuration: Configuration, figures: &Figures, wanted: Wanted<'_>) -> Vec<Check> {
+    let title = configuration.title();
+    let mut checks = Vec::new();
+    if configuration == Configuration::Unlabelled && wanted.has("rename") {
+        let rename = figures.added(configuration, "rename").map(|two| two / 2);
+        checks.push(Check::at_most(format!("rename of a file: {title}"), RENAME, rename));
+    }
+    if !matches!(configuration, Configuration::Palisade(Mix::Literal, _)) {
+        return checks;
+    }
+    for operation in HITS.into_iter().filter(|operation| wanted.has(operation)) {
+        checks.push(Check::at_most(format!("{operation}, hit: {title}"), HIT, figures.added(configuration, operation)));
+    }
+    if wanted.has("rename-open") {
+        let added = |operation| figures.added(configuration, operation);
+        let miss = added("rename-open").zip(added("rename-dir")).map(|(both, renames)| both - renames);
+        checks.push(Check::at_most(format!("open-60, miss: {title}"), MISS, miss));
+    }
+    checks
+}
+
 /// What `open-60` may cost more in this configuration; `None`: it has no budget.
 pub(super) fn open_budget(configuration: Configuration, tables: &[Table]) -> Option<i64> {
     match configuration {
         Configuration::Unlabelled => Some(UNLABELLED),
-        Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) => match mix {
-            // The base set's own globs are not allowed for: it is on unless a run turns it off.
-            Mix::Literal | Mix::Blocks => Some(LITERAL),
-            Mix::Globs | Mix::GlobsMeet => {
-                let groups = i64::try_from(groups(tables, count)?).ok()?;
-                Some(LITERAL + GLOB_GROUP * groups)
+        Configuration::Palisade(Mix::Literal, _) => Some(HIT),
+        Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::NoFastPath(mix, count) => {
+            match mix {
+                // The base set's own globs are not allowed for: it is on unless a run turns it off.
+                Mix::Literal | Mix::Blocks => Some(LITERAL),
+                Mix::Globs | Mix::GlobsMeet => {
+                    let groups = i64::try_from(groups(tables, count)?).ok()?;
+                    Some(LITERAL + GLOB_GROUP * groups)
+                }
             }
-        },
+        }
         Configuration::None
         | Configuration::Watched
         | Configuration::NoneAgain
@@ -213,8 +246,8 @@ mod tests {
             of_configuration(Configuration::Unlabelled, figures, &[], wanted).iter().map(Check::verdict).collect()
         };
         let measured = "not measured";
-        assert_eq!(verdicts(&figures(10_350, 1_020)), ["met", "OVER", measured, measured, "met", measured]);
-        assert_eq!(verdicts(&figures(10_351, 1_021)), ["OVER", "OVER", measured, measured, "OVER", measured]);
+        assert_eq!(verdicts(&figures(10_350, 1_020)), ["met", measured, "OVER", measured, measured, "met", measured]);
+        assert_eq!(verdicts(&figures(10_351, 1_021)), ["OVER", measured, "OVER", measured, measured, "OVER", measured]);
     }
 
     #[test]

@@ -15,7 +15,8 @@ const QUICK_COUNTS: [usize; 2] = [10, 1_000];
 /// Rules of the kinds of policies that are measured at one size only.
 const ONE_COUNT: usize = 1_000;
 /// Operations of the quick benchmark, as `tests/bench/bench.c` names them; none stands for all.
-const QUICK_OPERATIONS: &[&str] = &["calibrate", "open-60", "denied"];
+const QUICK_OPERATIONS: &[&str] =
+    &["calibrate", "open-20", "open-60", "open-196", "open-deep", "rename", "rename-dir", "rename-open", "denied"];
 /// What AppArmor's parser is given for a profile, in seconds of processor time: thousands of millions of instructions.
 const PARSER_SECONDS: u32 = 40;
 /// AppArmor's rule counts: at 10,000 its parser takes minutes on real hardware.
@@ -55,6 +56,8 @@ pub(super) enum Configuration {
     Palisade(Mix, usize),
     /// The same without the base set, which holds globs of its own.
     NoBase(Mix, usize),
+    /// The same without the cache of directories: every open walks its whole path.
+    NoFastPath(Mix, usize),
     /// Under an AppArmor profile with the same rules.
     AppArmor(Mix, usize),
 }
@@ -80,6 +83,7 @@ impl Configuration {
             Self::Unlabelled => "unlabelled".to_owned(),
             Self::Palisade(mix, count) => policy_name(mix, count),
             Self::NoBase(mix, count) => format!("no-base-{}", policy_name(mix, count)),
+            Self::NoFastPath(mix, count) => format!("no-fast-path-{}", policy_name(mix, count)),
             Self::AppArmor(mix, count) => format!("apparmor-{}", policy_name(mix, count)),
         }
     }
@@ -94,6 +98,7 @@ impl Configuration {
             Self::Unlabelled => "attached, task of no workload".to_owned(),
             Self::Palisade(mix, count) => format!("{} rules, {}", grouped(count), mix_words(mix)),
             Self::NoBase(mix, count) => format!("{} rules, {}, no base set", grouped(count), mix_words(mix)),
+            Self::NoFastPath(mix, count) => format!("{} rules, {}, no fast path", grouped(count), mix_words(mix)),
             Self::AppArmor(mix, count) => format!("AppArmor, {} rules, {}", grouped(count), mix_words(mix)),
         }
     }
@@ -101,7 +106,7 @@ impl Configuration {
     /// What it is compared with.
     pub(super) fn baseline(self) -> Self {
         match self {
-            Self::Palisade(..) | Self::NoBase(..) => Self::NoneInCgroup,
+            Self::Palisade(..) | Self::NoBase(..) | Self::NoFastPath(..) => Self::NoneInCgroup,
             Self::NoneAgain | Self::NoneInCgroup | Self::Unlabelled | Self::AppArmor(..) => Self::Watched,
             Self::None | Self::Watched => Self::None,
         }
@@ -117,6 +122,7 @@ impl Configuration {
             Self::Unlabelled => vec![format!("hold {HOLD_POLICY}"), format!("bare {key}")],
             Self::Palisade(mix, count) => vec![format!("palisade {key} {}", policy_file(mix, count))],
             Self::NoBase(mix, count) => vec![format!("palisade {key} {} --no-base", policy_file(mix, count))],
+            Self::NoFastPath(mix, count) => vec![format!("palisade {key} {} --no-fast-path", policy_file(mix, count))],
             Self::AppArmor(mix, count) => {
                 vec![format!("apparmor {key} {} {PARSER_SECONDS}", profile_file(mix, count))]
             }
@@ -175,6 +181,7 @@ impl Plan {
         configurations.push(Configuration::Unlabelled);
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
         configurations.push(Configuration::NoBase(Mix::Literal, ONE_COUNT));
+        configurations.push(Configuration::NoFastPath(Mix::Literal, ONE_COUNT));
         configurations.push(Configuration::Palisade(Mix::Blocks, ONE_COUNT));
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Globs, count)));
         configurations.push(Configuration::Palisade(Mix::GlobsMeet, ONE_COUNT));
@@ -182,11 +189,12 @@ impl Plan {
         Self { configurations, operations: &[] }
     }
 
-    /// The 60-byte path alone, for use while working.
+    /// Opens and renames alone, for use while working.
     pub(super) fn quick() -> Self {
         let mut configurations =
             vec![Configuration::None, Configuration::Watched, Configuration::NoneInCgroup, Configuration::Unlabelled];
         configurations.extend(QUICK_COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
+        configurations.push(Configuration::NoFastPath(Mix::Literal, ONE_COUNT));
         Self { configurations, operations: QUICK_OPERATIONS }
     }
 
@@ -198,7 +206,9 @@ impl Plan {
         let mut files = vec![(HOLD_POLICY.to_owned(), HOLD_RULES.to_owned())];
         for configuration in &self.configurations {
             match *configuration {
-                Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) => {
+                Configuration::Palisade(mix, count)
+                | Configuration::NoBase(mix, count)
+                | Configuration::NoFastPath(mix, count) => {
                     files.push((policy_file(mix, count), Rules::new(count, mix).policy()));
                 }
                 Configuration::AppArmor(mix, count) => {

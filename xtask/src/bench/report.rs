@@ -14,10 +14,14 @@ const BEGIN: &str = "<!-- figures: begin (written by `cargo xtask bench --write`
 const END: &str = "<!-- figures: end -->\n";
 
 /// Operation and heading.
-const COLUMNS: [(&str, &str); 9] = [
+const COLUMNS: [(&str, &str); 13] = [
     ("open-20", "open 20 B"),
     ("open-60", "open 60 B"),
     ("open-196", "open 196 B"),
+    ("open-deep", "open 58 B, 20 deep"),
+    ("rename", "2 renames of a file"),
+    ("rename-dir", "2 of a directory"),
+    ("rename-open", "2 of a directory, open 60 B"),
     ("open-early", "open 60 B, decided early"),
     ("stat", "stat"),
     ("read", "read 1 B"),
@@ -73,7 +77,9 @@ impl Findings {
                     (!proof.holds(), !denied)
                 }
                 Configuration::Unlabelled => (proof.holds(), !denied),
-                Configuration::Palisade(..) | Configuration::NoBase(..) => (proof.holds(), denied),
+                Configuration::Palisade(..) | Configuration::NoBase(..) | Configuration::NoFastPath(..) => {
+                    (proof.holds(), denied)
+                }
                 Configuration::AppArmor(..) => (!proof.holds(), denied),
             };
             if !called {
@@ -165,7 +171,8 @@ impl Findings {
                 | Configuration::NoneInCgroup
                 | Configuration::Unlabelled
                 | Configuration::Palisade(..)
-                | Configuration::NoBase(..) => figures.proof(&key).words(),
+                | Configuration::NoBase(..)
+                | Configuration::NoFastPath(..) => figures.proof(&key).words(),
             };
             let denied = match figures.text(&key, "denied") {
                 None => "-",

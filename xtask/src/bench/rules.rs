@@ -15,6 +15,7 @@ const PATH_196: &str = "/var/lib/containers/overlay/aaaaaaaaaaaaaaaaaaaaaaaa/bbb
                         cccccccccccccccccccccccccc/dddddddddddddddddddddd/eeeeeeeeeeeeeeeeeeeeeeeeee/ffffffffffffffff/\
                         ggggggggggg/h.so";
 const PATH_EARLY: &str = "/srv/early/python3/dist-packages/bench/module_b/file_earl.so";
+const PATH_DEEP: &str = "/var/lib/deep/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/file_cccc.so";
 const PATH_DENIED: &str = "/srv/denied/file";
 const PATH_DATA: &str = "/tmp/bench-data";
 const PROGRAM: &str = "/b/bench";
@@ -180,6 +181,7 @@ fn measured(mix: Mix) -> Vec<Rule> {
         rule(false, exact(PATH_60), Action::Allow),
         rule(false, exact(PATH_196), Action::Allow),
         rule(false, exact(PATH_DATA), Action::Allow),
+        rule(false, exact(PATH_DEEP), Action::Allow),
         rule(false, Object::Recursive(parent(PATH_EARLY, 2)), Action::Allow),
     ];
     let glob = "/usr/lib/python3/*/bench/module_*/file_cccc.so";

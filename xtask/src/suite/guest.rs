@@ -32,6 +32,12 @@ pub struct GuestBinaries {
     pub lifecycle: PathBuf,
     /// What a kernel is to Palisade.
     pub kernel_facts: PathBuf,
+    /// What protects the openers of the stress test.
+    pub opens: PathBuf,
+    /// The same with programs that leave out parts of the cache's key when told to.
+    pub opens_controls: PathBuf,
+    /// Its openers and movers.
+    pub stress: PathBuf,
 }
 
 // === impl GuestBinaries ===
@@ -56,19 +62,37 @@ impl GuestBinaries {
             command
         };
         // Control builds end up in the same place: first, and out of the way.
-        let [minirun_controls, races_controls] = ["minirun-controls", "races-controls"].map(|name| target.join(name));
+        let [minirun_controls, opens_controls, races_controls] =
+            ["minirun-controls", "opens-controls", "races-controls"].map(|name| target.join(name));
         let built = |name: &str| target.join(TARGET).join("debug").join(name);
-        let controls = ["-p", "palisade-agent", "--example", "minirun", "-p", "palisade-system-tests", "--bin", "races"];
+        let controls = [
+            "-p",
+            "palisade-agent",
+            "--example",
+            "minirun",
+            "--example",
+            "opens",
+            "-p",
+            "palisade-system-tests",
+            "--bin",
+            "races",
+        ];
         let features = "palisade-agent/static,palisade-system-tests/test-controls";
         step.run(cargo(&controls).args(["--features", features]))?;
-        for (from, to) in [("examples/minirun", &minirun_controls), ("races", &races_controls)] {
+        for (from, to) in
+            [("examples/minirun", &minirun_controls), ("examples/opens", &opens_controls), ("races", &races_controls)]
+        {
             std::fs::copy(built(from), to).with_context(|| format!("copy {from}"))?;
         }
         let bins = ["-p", "palisade", "-p", "palisade-system-tests", "--bins"];
         step.run(cargo(&bins).args(["--features", "palisade/static,palisade-system-tests/static"]))?;
-        step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--features", "static"]))?;
+        step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--example", "opens", "--features", "static"]))?;
         let bypass = target.join("bypass");
         step.run(&mut attacks(&bypass))?;
+        let stress = target.join("stress-opens");
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let source = workspace().join("tests/stress/opens.c");
+        step.run(Command::new(compiler).args(["-O2", "-Wall", "-Wextra", "-static", "-s", "-o"]).arg(&stress).arg(source))?;
         step.done();
         let built = |name: &str| {
             let path = built(name);
@@ -85,6 +109,9 @@ impl GuestBinaries {
             races_controls,
             lifecycle: built("lifecycle")?,
             kernel_facts: built("kernel-facts")?,
+            opens: built("examples/opens")?,
+            opens_controls,
+            stress,
         })
     }
 }

@@ -15,7 +15,7 @@ const GUEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The programs, hundreds of roots on disk and twenty runs at once.
 const GUEST_MEMORY_MIB: u32 = 2048;
 
-/// A guest, which has one processor: two run beside each other.
+/// A guest: two run beside each other.
 struct Guest {
     name: &'static str,
     /// Groups of parts, as `tests/vm/suite.sh` names them.
@@ -24,15 +24,18 @@ struct Guest {
     kernel: &'static str,
     /// More of the kernel's command line.
     append: &'static str,
+    processors: u8,
 }
 
 /// Two guests beside each other, each with what comes after the other in it; shared out to take about as long.
 const GUESTS: [&[Guest]; 2] = [
-    &[Guest { name: "corpus", groups: &["corpus", "learn", "lifecycle", "races"], kernel: "6.1", append: "" }],
+    &[Guest { name: "corpus", groups: &["corpus", "learn", "lifecycle", "races"], kernel: "6.1", append: "", processors: 2 }],
     &[
-        Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "" },
+        Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "", processors: 2 },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
-        Guest { name: "newest", groups: &["landlock", "mappings"], kernel: "newest", append: "audit=1" },
+        // Of all settings the hardest for programs that share memory.
+        Guest { name: "opens", groups: &["opens"], kernel: "6.1", append: "preempt=full", processors: 3 },
+        Guest { name: "newest", groups: &["landlock", "mappings"], kernel: "newest", append: "audit=1", processors: 2 },
     ],
 ];
 /// The group of a sample of the corpus in containers.
@@ -43,8 +46,10 @@ const CONTAINERS_WHOLE: &str = "containers-whole";
 const WHOLE: &str = "PALISADE_WHOLE_CORPUS";
 
 /// Every known way around, each with its control: minutes, so only where `PALISADE_BYPASS` is set.
-const BYPASS: Guest = Guest { name: "bypass", groups: &["bypass"], kernel: "6.1", append: "" };
+const BYPASS: Guest = Guest { name: "bypass", groups: &["bypass"], kernel: "6.1", append: "", processors: 2 };
 const BYPASS_SWITCH: &str = "PALISADE_BYPASS";
+/// Judged opens of the stress test, on each of two file systems, unless `PALISADE_STRESS_OPENS` says otherwise.
+const STRESS_OPENS: u32 = 50_000;
 
 /// A step on the host.
 struct HostStep {
@@ -121,12 +126,17 @@ fn in_guests() -> Result<()> {
 }
 
 fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> {
-    let Guest { name, groups, kernel, append } = guest;
+    let Guest { name, groups, kernel, append, processors } = guest;
     let out = guest::target_dir().join("vm-results").join(name);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     let whole = std::env::var_os(WHOLE).is_some();
     let groups = groups.iter().map(|group| if whole && *group == CONTAINERS { CONTAINERS_WHOLE } else { *group });
-    let command = ["bash", "suite.sh"].into_iter().chain(groups);
+    let opens = match std::env::var("PALISADE_STRESS_OPENS") {
+        Ok(text) => text.parse().with_context(|| format!("PALISADE_STRESS_OPENS={text}"))?,
+        Err(_) => STRESS_OPENS,
+    };
+    let opens = format!("OPENS={opens}");
+    let command = ["env", &opens, "bash", "suite.sh"].into_iter().chain(groups);
     let report = vm::run(
         cache,
         &Vm {
@@ -137,6 +147,7 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
             console: ConsoleSink::Named(name),
             kernel: kernel.parse()?,
             append: (*append).to_owned(),
+            processors: *processors,
             ..Vm::new(command)
         },
     )?;
@@ -150,8 +161,20 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
 
 /// What the guest gets in /payload.
 pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<PayloadFile>> {
-    let GuestBinaries { palisade, corpus_run, minirun, minirun_controls, bypass, races, races_controls, lifecycle, kernel_facts } =
-        binaries;
+    let GuestBinaries {
+        palisade,
+        corpus_run,
+        minirun,
+        minirun_controls,
+        bypass,
+        opens,
+        opens_controls,
+        stress,
+        races,
+        races_controls,
+        lifecycle,
+        kernel_facts,
+    } = binaries;
     let mut files = vec![
         PayloadFile::new(palisade, "palisade")?,
         PayloadFile::new(corpus_run, "corpus-run")?,
@@ -162,6 +185,9 @@ pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<Pa
         PayloadFile::new(races_controls, "races-controls")?,
         PayloadFile::new(lifecycle, "lifecycle")?,
         PayloadFile::new(kernel_facts, "kernel-facts")?,
+        PayloadFile::new(opens, "opens")?,
+        PayloadFile::new(opens_controls, "opens-controls")?,
+        PayloadFile::new(stress, "stress-opens")?,
     ];
     for (directory, name) in [("testdata/decisions", "decisions.tar"), ("examples", "examples.tar")] {
         let tar = scratch.join(name);
@@ -176,6 +202,7 @@ pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<Pa
         ("tests/bypass/attacks.tsv", "attacks.tsv"),
         ("tests/vm/learn.sh", "learn.sh"),
         ("crates/agent/tests/vm/scenarios.sh", "scenarios.sh"),
+        ("tests/stress/stress.sh", "stress.sh"),
     ] {
         files.push(PayloadFile::new(guest::workspace().join(path), name)?);
     }

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palisade_bpf::abi::{ABI_VERSION, LABEL_MAX, LabelWord, SLOTS_PER_LABEL, SizeClass};
+use palisade_bpf::cache;
 use palisade_bpf::load::{LoadError, LoadOptions, load};
 use palisade_bpf::maps::{MapError, Maps, OwnDirectory};
 use palisade_bpf::pins::{PinError, Pins};
@@ -38,6 +39,8 @@ pub struct BpfEnforcer {
     pins: Pins,
     maps: Arc<Maps>,
     membership: Membership,
+    why_no_cache: Option<&'static str>,
+    cache: bool,
 }
 
 /// How to open the back end; all but the default is for tests.
@@ -57,8 +60,15 @@ pub struct ProtectedWorkload {
     pub label: u32,
     cgroup: Cgroup,
     place: Place,
-    audit: bool,
+    options: LabelOptions,
     record: RunRecord,
+}
+
+/// What a label's word says beside its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LabelOptions {
+    audit: bool,
+    cache: bool,
 }
 
 /// Where a table lies.
@@ -186,8 +196,21 @@ impl BpfEnforcer {
             detach_if_unused(&home, &locked, &pins)?;
             return Err(OpenError::NeverCalled(why));
         }
+        let why_no_cache = cache::why_unused(programs.iter().map(|(name, _)| name.as_str()));
         let membership = home.join(&locked, id).map_err(BpfError::from)?;
-        Ok(Self { home, pins, maps: Arc::new(maps), membership })
+        Ok(Self { home, pins, maps: Arc::new(maps), membership, why_no_cache, cache: true })
+    }
+
+    /// Whether workloads that are protected from now on may use the cache of directories. Where it cannot be right they
+    /// never do ([`BpfEnforcer::why_no_cache`]).
+    pub fn use_cache(&mut self, cache: bool) {
+        self.cache = cache;
+    }
+
+    /// Why the cache of directories is not used here; `None` if it is.
+    #[must_use]
+    pub fn why_no_cache(&self) -> Option<&'static str> {
+        self.why_no_cache
     }
 
     /// The pins.
@@ -241,8 +264,8 @@ impl BpfEnforcer {
         };
         self.home.record(&record)?; // before anything that it must tell how to undo
         self.home.keep_legend(table.id, &table.legend)?;
-        let audit = mode == Mode::Audit;
-        let workload = ProtectedWorkload { label, cgroup, place, audit, record };
+        let options = LabelOptions { audit: mode == Mode::Audit, cache: self.cache && self.why_no_cache.is_none() };
+        let workload = ProtectedWorkload { label, cgroup, place, options, record };
         let done = self.install(&workload, table);
         if done.is_err() {
             // The record is kept, so what this fails to undo is undone by the next palisade.
@@ -271,7 +294,7 @@ impl BpfEnforcer {
         self.home.keep_legend(table.id, &table.legend)?;
         let (old, new) = (workload.place, workload.place.next(workload.label, table.image.size_class()));
         let installed = self.maps.tables.install(new.slot, &table.image)?;
-        self.maps.labels.set(workload.label, new.word(workload.audit))?;
+        self.maps.labels.set(workload.label, new.word(workload.options))?;
         workload.place = new;
         self.maps.tables.settle(&installed)?;
         self.maps.tables.remove(old.size_class, old.slot)?;
@@ -295,7 +318,7 @@ impl BpfEnforcer {
     /// # Errors
     /// See [`BpfError`]; the next palisade tries again.
     pub fn release(self, workload: ProtectedWorkload) -> Result<Released, BpfError> {
-        let Self { home, pins, maps, membership } = self;
+        let Self { home, pins, maps, membership, why_no_cache: _, cache: _ } = self;
         let locked = home.lock()?;
         let ProtectedWorkload { record, cgroup, .. } = workload;
         let released = if cgroup.is_populated()? || !maps.tasks.holders(record.label)?.is_empty() {
@@ -314,7 +337,7 @@ impl BpfEnforcer {
     /// # Errors
     /// See [`BpfError`].
     pub fn leave(self) -> Result<(), BpfError> {
-        let Self { home, pins, maps: _, membership } = self;
+        let Self { home, pins, maps: _, membership, why_no_cache: _, cache: _ } = self;
         let locked = home.lock()?;
         home.forget(&membership.id)?;
         drop(membership);
@@ -323,9 +346,9 @@ impl BpfEnforcer {
     }
 
     fn install(&self, workload: &ProtectedWorkload, table: &Table) -> Result<(), BpfError> {
-        let ProtectedWorkload { label, cgroup, place, audit, record: _ } = workload;
+        let ProtectedWorkload { label, cgroup, place, options, record: _ } = workload;
         self.maps.tables.install(place.slot, &table.image)?;
-        self.maps.labels.set(*label, place.word(*audit))?;
+        self.maps.labels.set(*label, place.word(*options))?;
         self.label(cgroup, *label)
     }
 
@@ -471,9 +494,10 @@ impl Place {
         Self { size_class, slot: slots(label).find(|other| *other != slot).unwrap_or(slot) }
     }
 
-    fn word(self, audit: bool) -> LabelWord {
+    fn word(self, options: LabelOptions) -> LabelWord {
         let Self { size_class, slot } = self;
-        LabelWord { size: size_class.number().into(), slot, audit, live: true }
+        let LabelOptions { audit, cache } = options;
+        LabelWord { size: size_class.number().into(), slot, audit, live: true, cache }
     }
 }
 
@@ -487,7 +511,8 @@ mod tests {
             let mut place = Place { size_class: SizeClass::ALL[0], slot: first_slot(label) };
             for class in [0, 1, 1, 3, 3, 3, 0, 2] {
                 let next = place.next(label, SizeClass::ALL[class]);
-                let (before, after) = (place.word(false).to_bytes(), next.word(false).to_bytes());
+                let options = LabelOptions { audit: false, cache: true };
+                let (before, after) = (place.word(options).to_bytes(), next.word(options).to_bytes());
                 assert_eq!(before.iter().zip(after).filter(|(a, b)| **a != *b).count(), 1, "label {label} class {class}");
                 assert!(u32::from(next.slot) < palisade_bpf::abi::TABLE_SLOTS);
                 place = next;

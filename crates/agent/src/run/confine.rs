@@ -302,6 +302,7 @@ fn protect(
     rules: &RuleSet,
     legends: &Legends,
 ) -> Result<ProtectedWorkload, RunError> {
+    enforcer.use_cache(options.fast_path);
     let table_id = enforcer.next_table_id().map_err(BpfError::from)?;
     let table = Table::build(rules, FIRST_GENERATION, table_id)?;
     legends.add(table.id, Arc::clone(&table.rules));

@@ -56,6 +56,8 @@ pub struct RunOptions {
     pub enforcer: Choice,
     /// Refuse a back end that does not cover everything.
     pub strict: bool,
+    /// Let opens be judged by the cache of directories, where the back end has one and it can be right.
+    pub fast_path: bool,
     /// What becomes of processes that outlive the command.
     pub leftovers: Leftovers,
     /// Repeats of an event are counted over so long before they are told; zero: each is told.

@@ -198,6 +198,7 @@ struct pal_header {
 /* pal_labels[label]: one 64-bit word, so that a table and its size class change in one store. */
 #define PAL_LABEL_AUDIT 1u	/* flags: nothing is denied */
 #define PAL_LABEL_LIVE 2u	/* flags: in use */
+#define PAL_LABEL_CACHE 4u	/* flags: opens may use the cache of directories */
 struct pal_label {
 	__u16 size;		/* 0 S, 1 M, 2 L, 3 X */
 	__u16 slot;		/* in that size's array of maps */

@@ -1,78 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Files: opening, and changing names, modes and sizes by path. Extended attributes and times: attr.h.
+ * Files: changing names, modes and sizes by path. Opening: open.h; extended attributes and times: attr.h.
  */
 #ifndef PAL_FILE_H
 #define PAL_FILE_H
-
-/* Whether an open is one that the kernel makes for an exec or for a stacked file system. */
-static __always_inline bool is_inner_open(struct file *file, u32 mode, u32 flags)
-{
-	if (flags & FMODE_EXEC)
-		return true;
-	/*
-	 * Before 6.5 overlayfs opens the real file under the path of its own, already judged, file: two signs, because
-	 * bits of f_mode move between kernels. Later it opens it by a mount of its own, which is no part of any tree.
-	 */
-	return mode & FMODE_NOACCOUNT && file->f_inode != file->f_path.dentry->d_inode;
-}
-
-/* An open that no file rule judges: through a detached mount it is mount-integrity's. */
-static __always_inline int open_detached(struct pal_task *task, struct file *file)
-{
-	struct task_struct *current = bpf_get_current_task_btf();
-	struct mount *m = (void *)((u64)file->f_path.mnt - bpf_core_field_offset(struct mount, mnt));
-	u64 namespace;
-
-	if (bpf_core_read(&namespace, sizeof(namespace), &m->mnt_ns) || namespace == (u64)current->nsproxy->mnt_ns ||
-	    namespace == MNT_NS_INTERNAL || is_inner_open(file, file->f_mode, file->f_flags) || !is_detached(namespace))
-		return 0;
-	return mount_unnamed(task, PAL_OP_OPEN_DETACHED);
-}
-
-SEC("lsm/file_open")
-int BPF_PROG(pal_file_open, struct file *file)
-{
-	struct dentry *dentry = file->f_path.dentry;
-	struct pal_task *task;
-	struct access a;
-	int refused = task_current(&task);
-	u32 mode, flags, operations = 0;
-
-	if (refused <= 0)
-		return answer(refused, EACCES);
-	mode = file->f_mode;
-	flags = file->f_flags;
-	if (mode & FMODE_READ)
-		operations |= FILE_READ;
-	if (mode & FMODE_WRITE || flags & (O_TRUNC | O_APPEND))
-		operations |= FILE_WRITE;
-	/* open(path, 3): neither mode, for ioctl alone; the kernel asks for both permissions. */
-	if (!operations)
-		operations = FILE_READ | FILE_WRITE;
-	if (is_own(dentry) || (operations & FILE_WRITE && is_ftrace_switch(dentry)))
-		return answer(self_touched(task, (u64)dentry, (u64)file->f_path.mnt, PAL_CLASS_FILE, PAL_OP_TOUCH), EACCES);
-	if (!closed(CLOSER_OPEN))
-		return 0;
-	refused = access_enter(&a, task, PAL_CLASS_FILE, PAL_OP_OPEN, operations);
-	if (refused == PASS)
-		return open_detached(task, file);
-	if (refused != GO_ON)
-		return answer(refused, EACCES);
-	refused = 0;
-	if (!is_inner_open(file, mode, flags)) {
-		if (a.task->created) {
-			if (a.task->created == (u64)dentry)
-				a.s->told = a.task->created_told;
-			a.task->created = 0;
-		}
-		access_owner(&a, file->f_inode, file->f_path.mnt);
-		a.s->device = closed(CLOSER_DEVICE) && (file->f_inode->i_mode & S_IFMT) == S_IFBLK;
-		refused = access_path(&a, dentry, file->f_path.mnt);
-	}
-	access_end(&a);
-	return answer(refused, refused);
-}
 
 /* A change of an object, or of its name; `owned` is the inode whose owner counts. */
 static __always_inline int change_told(struct dentry *dentry, struct vfsmount *mount, struct inode *owned, u32 operation,

@@ -118,6 +118,7 @@ static __always_inline int access_take(struct access *a, struct pal_task *task, 
 	s->told = 0;
 	s->names = 0;
 	s->end = PAL_KEY_NONE;
+	s->split = 0;
 	s->source = 0;
 	s->terminal = 0;
 	s->event.operation = operation;
@@ -125,23 +126,35 @@ static __always_inline int access_take(struct access *a, struct pal_task *task, 
 	return GO_ON;
 }
 
-/* access_begin() for a task that has a label. */
-static __always_inline int access_enter(struct access *a, struct pal_task *task, u32 class, u32 operation, u32 operations)
+/* The handle of the table that judges a class for the task. */
+static __always_inline int access_table(struct pal_task *task, u64 *handle, u32 class)
 {
-	struct pal_scratch *s;
-	u64 handle;
-	u32 flags;
-	int taken;
-
-	handle = access_handle(task, class);
-	if (handle & TABLE_GONE)
+	*handle = access_handle(task, class);
+	if (*handle & TABLE_GONE)
 		return REFUSE;
-	if (handle & HANDLE_UNUSED)
+	if (*handle & HANDLE_UNUSED || !(handle_class(*handle) & PAL_CLASS_ACTIVE))
 		return PASS;
-	flags = handle_class(handle);
-	if (!(flags & PAL_CLASS_ACTIVE))
-		return PASS;
-	taken = access_take(a, task, handle, class, operation);
+	return GO_ON;
+}
+
+/* Whether the task, or an ancestor in its workload, had a controlling terminal. */
+static __always_inline u32 task_terminal(struct pal_task *task)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (current->signal->tty)
+		task->flags |= PAL_TASK_TERMINAL;
+	return task->flags & PAL_TASK_TERMINAL;
+}
+
+/* The slot of an access, with all of its question that does not depend on the object. */
+static __always_inline int access_slot(struct access *a, struct pal_task *task, u64 handle, u32 class, u32 operation,
+				       u32 operations)
+{
+	u32 flags = handle_class(handle);
+	int taken = access_take(a, task, handle, class, operation);
+	struct pal_scratch *s;
+
 	if (taken != GO_ON)
 		return taken;
 	s = a->s;
@@ -152,14 +165,18 @@ static __always_inline int access_enter(struct access *a, struct pal_task *task,
 			source_refresh(a->index);
 		s->source = task->source;
 	}
-	if (flags & PAL_CLASS_PTS) {
-		struct task_struct *current = bpf_get_current_task_btf();
-
-		if (current->signal->tty)
-			task->flags |= PAL_TASK_TERMINAL;
-		s->terminal = task->flags & PAL_TASK_TERMINAL;
-	}
+	if (flags & PAL_CLASS_PTS)
+		s->terminal = task_terminal(task);
 	return GO_ON;
+}
+
+/* access_begin() for a task that has a label. */
+static __always_inline int access_enter(struct access *a, struct pal_task *task, u32 class, u32 operation, u32 operations)
+{
+	u64 handle;
+	int go = access_table(task, &handle, class);
+
+	return go == GO_ON ? access_slot(a, task, handle, class, operation, operations) : go;
 }
 
 static __always_inline int access_begin(struct access *a, u32 class, u32 operation, u32 operations)
@@ -191,14 +208,19 @@ static __always_inline bool is_idmapped(struct vfsmount *mount, struct super_blo
 	return mapping != (u64)super->s_user_ns;
 }
 
-/* Notes whether the task is the owner of inode, where a decision of this table depends on that. */
-static __always_inline void access_owner(struct access *a, struct inode *inode, struct vfsmount *mount)
+/* Whether the task is the owner of inode. */
+static __always_inline bool is_owner(struct inode *inode, struct vfsmount *mount)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 
-	if (!(handle_class(a->s->handle) & PAL_CLASS_OWNER) || !inode)
-		return;
-	a->s->owner = inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
+	return inode->i_uid.val == current->cred->uid.val && !is_idmapped(mount, inode->i_sb);
+}
+
+/* Notes that, where a decision of this table depends on it. */
+static __always_inline void access_owner(struct access *a, struct inode *inode, struct vfsmount *mount)
+{
+	if (handle_class(a->s->handle) & PAL_CLASS_OWNER && inode)
+		a->s->owner = is_owner(inode, mount);
 }
 
 /* key_put() on a stack of its own. */
@@ -248,6 +270,8 @@ __noinline u64 judge_prepare(u32 index)
 	if (status == PATH_KEY)
 		key_again(index);
 	s->status = status;
+	/* The path may end in another name by now, and its states are another table's. */
+	s->split = 0;
 	return handle;
 }
 
@@ -372,20 +396,36 @@ __noinline int judge_decided(u32 index, u64 decision)
 	return refused;
 }
 
-/* Judges what stands in the slot. 0: it passes; else it is refused, with that errno. */
-static __always_inline int judge(struct access *a)
+/* By slot; atomic, because open.h counts without having a slot. */
+static __always_inline void count_judged(u32 index)
 {
-	u64 decision, *judged = bpf_map_lookup_elem(&pal_judged, &a->index);
+	u64 *judged = bpf_map_lookup_elem(&pal_judged, &index);
 
 	if (judged)
-		++*judged;
-	decision = table_judge(a->s->handle, a->index);
+		__sync_fetch_and_add(judged, 1);
+}
+
+/* The table's decision about what stands in the slot. */
+static __always_inline u64 judge_ask(struct access *a)
+{
+	count_judged(a->index);
+	return table_judge(a->s->handle, a->index);
+}
+
+/* Carries it out, and overwrites the slot where it has to be reported. 0: it passes; else it is refused, with that errno. */
+static __always_inline int judge_answer(struct access *a, u64 decision)
+{
 	/* PAL_ALLOW without a shadow, and neither TABLE_GONE nor HANDLE_UNUSED */
 	if (!(decision >> 30))
 		return 0;
 	if (decision & TABLE_GONE)
 		decision = judge_again(a->index);
 	return judge_decided(a->index, decision);
+}
+
+static __always_inline int judge(struct access *a)
+{
+	return judge_answer(a, judge_ask(a));
 }
 
 /* Judges an object of the file tree; what is no file passes. */

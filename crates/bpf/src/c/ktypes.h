@@ -98,7 +98,11 @@ enum {
 	BPF_LINK_GET_FD_BY_ID = 30,
 	NR_MOUNT_SETATTR = 442,		/* the same for every architecture and personality */
 	NR_OPEN_TREE_ATTR = 467,
+	EXT4_SUPER_MAGIC = 0xef53,
+	TMPFS_MAGIC = 0x01021994,
 };
+
+#define RAMFS_MAGIC 0x858458f6ul
 
 /* Numbers inside the kernel; each is the same from 6.1 to 7.2. */
 enum {
@@ -138,6 +142,7 @@ struct qstr {
 struct super_block {
 	u32 s_dev;
 	unsigned long s_magic;
+	struct unicode_map *s_encoding;
 	struct dentry *s_root;
 	struct user_namespace *s_user_ns;
 };
@@ -150,11 +155,33 @@ struct inode {
 	struct super_block *i_sb;
 };
 
+struct seqcount {
+	u32 sequence;
+};
+
+struct seqcount_spinlock {
+	struct seqcount seqcount;
+};
+
 struct dentry {
+	struct seqcount_spinlock d_seq;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
 	struct super_block *d_sb;
+};
+
+/* Where a short name is kept: 32 bytes in 6.1, 40 in 6.12, and a union of that size in 7.2. */
+struct dentry___iname {
+	unsigned char d_iname[40];
+};
+
+union shortname_store {
+	unsigned char string[40];
+};
+
+struct dentry___shortname {
+	union shortname_store d_shortname;
 };
 
 struct vfsmount {

@@ -108,7 +108,7 @@ struct {
 	__type(value, u64);
 } pal_counters SEC(".maps");
 
-/* PAL_COUNT_JUDGED, by slot: its owner counts alone, and the look-up is no call, unlike that of a per-CPU array. */
+/* PAL_COUNT_JUDGED, by slot: hardly ever shared, and the look-up is no call, unlike that of a per-CPU array. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PAL_SCRATCH_SLOTS);

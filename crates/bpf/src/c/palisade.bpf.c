@@ -11,7 +11,8 @@
  *   socket.h      socket -> row of its class; key.h: network operation -> text
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
- *   exec.h file.h attr.h net.h unix.h capability.h: the hooks; those of the built-in rules: self.h mount.h attach.h
+ *   cache.h       what is kept of directories; open.h: opening files by it
+ *   exec.h open.h file.h attr.h net.h unix.h capability.h: the hooks; of the built-in rules: self.h mount.h attach.h
  *
  * clang -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -c palisade.bpf.c
  */
@@ -22,6 +23,7 @@
 #include "abi.h"
 
 #include "maps.h"
+#include "cache.h"
 #include "scratch.h"
 #include "path.h"
 #include "argv.h"
@@ -38,6 +40,7 @@
 #include "attach.h"
 #include "fork.h"
 #include "exec.h"
+#include "open.h"
 #include "file.h"
 #include "net.h"
 #include "unix.h"

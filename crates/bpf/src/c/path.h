@@ -133,6 +133,11 @@ static __always_inline enum status step_across(struct pal_scratch *s)
 	FETCH(super, v->mnt_sb);
 	FETCH(magic, super->s_magic);
 	s->proc = magic == PROC_SUPER_MAGIC;
+	if (s->crossings == 0)
+		s->crossed[0] = (u64)super;
+	else
+		s->crossed[1] = (u64)super;
+	s->crossings++;
 	return PATH_MORE;
 }
 
@@ -246,6 +251,7 @@ __noinline int path_again(u32 index)
 		barrier();
 		s->dentry = s->start_dentry;
 		s->mount = s->start_mount;
+		s->crossings = 0;
 		s->offset = PATH_END;
 		s->path[PATH_END] = 0;
 		FETCH(s->root, v->mnt_root);
@@ -287,6 +293,7 @@ static __always_inline enum status path_of(struct pal_scratch *s, u32 index, str
 	barrier();
 	namespace = (u64)current->nsproxy->mnt_ns;
 	s->proc = 0;
+	s->crossings = 0;
 	s->path[PATH_END] = 0;
 	for (int i = 0; i < STEPS_DIRECT; i++) {
 		struct dentry *parent;

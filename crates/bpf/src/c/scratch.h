@@ -62,6 +62,11 @@ struct pal_scratch {
 	u32 rename_seq;
 	u32 mount_seq;
 	u32 proc;		/* mount is a procfs */
+	u32 crossings;		/* super blocks above the first mount's that the walk went on in */
+	u64 crossed[2];		/* the first of them */
+	u32 split;		/* of the name's first byte in path[], if the directory's states are to be noted; else 0 */
+	u32 first;		/* that byte, while a walk stops before it */
+	u32 states[CACHE_STATES];
 
 	/* The question. */
 	u32 label;

@@ -50,6 +50,15 @@ static __always_inline bool is_own(struct dentry *dentry)
 	return false;
 }
 
+/* Whether something of Palisade's lies on a file system. */
+static __always_inline bool is_own_super(struct super_block *super)
+{
+	struct pal_owns *own = owns();
+	u32 dev = super->s_dev;
+
+	return !own || dev == own->at[PAL_OWN_HOME].dev || dev == own->at[PAL_OWN_PINS].dev;
+}
+
 /* The same for an address. */
 static __always_inline bool is_own_by_reads(u64 dentry)
 {

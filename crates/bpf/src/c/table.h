@@ -14,7 +14,7 @@
 /*
  * A handle: all that an access needs to know of its table, in one number that passes between global functions.
  * Bits 0-31 table id, 32-41 slot, 42-43 size, 44-45 flags of the label, 46-52 flags of the class, 53-58 flags of the
- * header. Bits 62 and 63: there is no table, see below.
+ * header, 59 PAL_LABEL_CACHE. Bits 62 and 63: there is no table, see below.
  */
 #define HANDLE_SLOT 32
 #define HANDLE_SIZE 42
@@ -23,10 +23,15 @@
 #define HANDLE_HEADER 53
 #define HANDLE_UNUSED (1ull << 62)	/* the label is not in use: nothing is judged */
 #define TABLE_GONE (1ull << 63)		/* also an answer of the functions of table_size.h */
+#define HANDLE_CACHE 59			/* the label's table may use the cache of directories */
 #define TABLE_DONE (1ull << 62)		/* an answer of walk_*(): the automaton ended */
+#define END_SINK (1ull << 61)		/* with it: in a state that it will not leave */
+#define END_STATE 32			/* with it: the state */
+#define END_STATE_MASK 0x1fffffffu
 
 _Static_assert(PAL_TABLE_SLOTS == 1 << (HANDLE_SIZE - HANDLE_SLOT), "a slot has ten bits");
 _Static_assert(PAL_SIZES == 1 << (HANDLE_LABEL - HANDLE_SIZE), "a size has two bits");
+_Static_assert(1u << PAL_BITS_X <= END_STATE_MASK, "a state fits below END_SINK");
 _Static_assert(PAL_HEADER_BYTES == sizeof(struct pal_header), "header as user space writes it");
 
 static __always_inline bool handle_audits(u64 handle)
@@ -234,7 +239,7 @@ __noinline u64 table_of(u32 label, u32 class)
 		handle = DISPATCH(open, size, slot, class);
 		if (handle != TABLE_GONE)
 			return handle | (u64)slot << HANDLE_SLOT | (u64)size << HANDLE_SIZE |
-			       (u64)flags << HANDLE_LABEL;
+			       (u64)flags << HANDLE_LABEL | (read >> 32 & PAL_LABEL_CACHE ? 1ull << HANDLE_CACHE : 0);
 		/* Only if the slot was emptied after the label was read; the label then names another by now. */
 	}
 	count(PAL_COUNT_NO_TABLE);

@@ -55,6 +55,16 @@ static __always_inline u64 SIZED(entry)(const struct SIZED(table) *table, u32 i)
 #endif
 }
 
+/* The state after a byte; with PAL_SINK none that follows matters. */
+static __always_inline u32 SIZED(step)(const struct SIZED(table) *table, u32 state, u32 byte)
+{
+	u64 entry = SIZED(entry)(table, plus(byte, state));
+
+	if ((u32)entry != state)
+		entry = SIZED(entry)(table, state);
+	return entry >> 32;
+}
+
 /* The part of a handle that stands in the table itself. */
 __noinline u64 SIZED(open)(u32 slot, u32 class)
 {
@@ -67,8 +77,8 @@ __noinline u64 SIZED(open)(u32 slot, u32 class)
 }
 
 /*
- * Runs an automaton over the path from `offset`, for WALK_BYTES at most. TABLE_DONE and the low word of the final
- * state's record (accept set, live bit), or the state to go on from.
+ * Runs an automaton over the path from `offset`, for WALK_BYTES at most. TABLE_DONE, the final state and the low word of
+ * its record (accept set, live bit), END_SINK if that stays whatever follows; or the state to go on from.
  */
 __noinline u64 SIZED(walk)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
 {
@@ -85,26 +95,23 @@ __noinline u64 SIZED(walk)(u32 slot, u32 id, u32 index, u32 offset, u32 state)
 #pragma clang loop unroll(full)
 		for (int k = 0; k < WALK_UNROLLED; k++) {
 			u32 byte = (u8)p[k];
-			u64 entry;
 
 			if (!byte)
 				goto end;
-			entry = SIZED(entry)(table, plus(byte, state));
-			if ((u32)entry != state)
-				entry = SIZED(entry)(table, state);
-			state = entry >> 32;
-			if (state & PAL_SINK) {
-				state &= ~PAL_SINK;
-				goto end;
-			}
+			state = SIZED(step)(table, state, byte);
+			if (state & PAL_SINK)
+				goto sink;
 		}
 		p += WALK_UNROLLED;
 		/* else clang keeps p and adds a counter to it for each byte */
 		asm volatile("" : "+r"(p));
 	}
 	return state;
+sink:
+	state &= ~PAL_SINK;
+	return TABLE_DONE | END_SINK | (u64)state << END_STATE | (u32)SIZED(word)(table, state);
 end:
-	return TABLE_DONE | (u32)SIZED(word)(table, state);
+	return TABLE_DONE | (u64)state << END_STATE | (u32)SIZED(word)(table, state);
 }
 
 /* The rest of a path longer than that. */
@@ -128,6 +135,40 @@ static __always_inline u64 SIZED(walk_all)(u32 slot, u32 id, u32 index, u32 offs
 	if (reached & (TABLE_DONE | TABLE_GONE))
 		return reached;
 	return SIZED(walk_on)(slot, id, index, offset + WALK_BYTES, reached);
+}
+
+/*
+ * walk_all() of automaton k over s->path; if s->split is set in two halves: to the directory's '/', where its state is noted for the cache,
+ * and from s->split, over the name. The same as the whole walk: a state is all that an automaton knows of what it has
+ * read (walk.rs, `a_walk_in_two_halves_is_the_whole_walk`).
+ */
+__noinline u64 SIZED(walk_split)(u32 slot, u32 id, u32 index, u32 k, u32 state)
+{
+	struct pal_scratch *s = scratch_at(index);
+	u32 place = cache_place(k);
+	u64 end;
+
+	if (!s)
+		return TABLE_GONE;
+	/* Asked here and not by the callers, whose stack is full. */
+	if (!s->split)
+		return SIZED(walk_all)(slot, id, index, s->offset, state);
+	if (place >= CACHE_STATES)
+		return TABLE_GONE;
+	/* kept in the slot, not on the stack: of that the longest chain of calls leaves nothing */
+	s->first = s->path[s->split & (PAL_PATH_MAX - 1)];
+	s->path[s->split & (PAL_PATH_MAX - 1)] = 0;
+	end = SIZED(walk_all)(slot, id, index, s->offset, state);
+	s->path[READ_ONCE(s->split) & (PAL_PATH_MAX - 1)] = READ_ONCE(s->first);
+	if (end & TABLE_GONE)
+		return end;
+	state = end >> END_STATE & END_STATE_MASK;
+	if (end & END_SINK) {
+		s->states[place] = state | PAL_SINK;
+		return end;
+	}
+	s->states[place] = state;
+	return SIZED(walk_all)(slot, id, index, READ_ONCE(s->split), state);
 }
 
 struct SIZED(composition) {
@@ -258,10 +299,20 @@ __noinline u64 SIZED(base_set)(u32 slot, u32 id, u32 index)
 	a = &table->header.class[s->class & (PAL_CLASSES - 1)].a[PAL_BASE_SET];
 	if (!a->start || s->status == PATH_NONE)
 		return 0;
-	end = SIZED(walk_all)(slot, id, index, s->offset, a->start);
+	end = SIZED(walk_split)(slot, id, index, PAL_BASE_SET, a->start);
 	if (end & TABLE_GONE)
 		return TABLE_GONE;
 	return (u32)SIZED(word)(table, a->cells + (end & PAL_ACCEPT_MASK));
+}
+
+/* The decision of a cell for one operation, where no composition is needed. */
+static __always_inline u32 SIZED(cell)(const struct SIZED(table) *table, u32 cell, u32 operation, u32 owner)
+{
+	u32 decision = SIZED(word)(table, cell) >> operation * 32;
+
+	if (decision & PAL_OWNER_DEPENDS)
+		decision = SIZED(word)(table, decision & PAL_CODE_MASK) >> owner * 32;
+	return decision;
 }
 
 /* The decision for what stands in s: the strictest of its operations. */
@@ -306,7 +357,7 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 		/* The name stands behind the path's end: let the automaton run on. */
 		if (k == PAL_MULTI_CALL)
 			place_name(index, i - c->globs - 1);
-		end = SIZED(walk_all)(slot, id, index, s->offset, state);
+		end = SIZED(walk_split)(slot, id, index, k, state);
 		s->path[PATH_END] = 0;
 		if (end & TABLE_GONE)
 			return TABLE_GONE;
@@ -327,10 +378,7 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 			if (decision & TABLE_GONE)
 				return TABLE_GONE;
 		} else {
-			decision = SIZED(word)(table, cell + column) >> operation * 32;
-			if (decision & PAL_OWNER_DEPENDS)
-				decision = SIZED(word)(table, decision & PAL_CODE_MASK) >> s->owner * 32;
-			decision = SIZED(decision)(table, decision);
+			decision = SIZED(decision)(table, SIZED(cell)(table, cell + column, operation, s->owner));
 		}
 		if (names_posture(decision)) {
 			u64 passes = SIZED(base_set)(slot, id, index);
@@ -353,6 +401,88 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 			strictest = decision;
 	}
 	return strictest;
+}
+
+/* The accept set that an automaton ends in, from a state of the cache and over a file's name. */
+static __always_inline u32 SIZED(walk_name)(const struct SIZED(table) *table, u32 state, const char *p)
+{
+	if (!(state & PAL_SINK)) {
+		/* Ends by the 0 behind the name, which is the last byte at the latest. */
+		for (u32 i = 0; i < (NAME_CACHED + 1) / WALK_UNROLLED; i++) {
+#pragma clang loop unroll(full)
+			for (int k = 0; k < WALK_UNROLLED; k++) {
+				u32 byte = (u8)p[k];
+
+				if (!byte)
+					goto end;
+				state = SIZED(step)(table, state, byte);
+				if (state & PAL_SINK)
+					goto end;
+			}
+			p += WALK_UNROLLED;
+			asm volatile("" : "+r"(p));
+		}
+	}
+end:
+	return (u32)SIZED(word)(table, state & ~PAL_SINK) & PAL_ACCEPT_MASK;
+}
+
+/*
+ * judge() for an open whose directory is in the cache: PASSES, or ASK. What it does not decide itself it leaves: whatever
+ * is not allowed in silence, and what several automata meet.
+ */
+__noinline u64 SIZED(pass)(u32 slot, u32 id, const struct cache_question *q)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+	const struct pal_automaton *base;
+	const struct cache_entry *e;
+	const struct pal_class *c;
+	u32 column, cell, found = 0;
+
+	if (!table || table->header.table_id != id || !q)
+		return ASK;
+	e = &pal_cache[q->entry & (CACHE_ENTRIES - 1)];
+	c = &table->header.class[PAL_CLASS_FILE];
+	base = &c->a[PAL_BASE_SET];
+	column = SIZED(word)(table, c->colmap + q->source * 2 + q->terminal);
+	cell = c->a[0].cells;
+	for (u32 k = 0; k < PAL_MULTI_CALL; k++) {
+		u32 state, accept;
+
+		if (k > c->globs)
+			break;
+		state = READ_ONCE(e->states[cache_place(k)]);
+		if (!state)
+			continue;
+		accept = SIZED(walk_name)(table, state, q->name);
+		if (!accept)
+			continue;
+		if (found++)
+			return ASK;
+		cell = c->a[k].cells + accept * c->ncols;
+	}
+	for (u32 operation = 0; operation < 2; operation++) {
+		u32 decision;
+
+		if (!(q->operations & 1 << operation))
+			continue;
+		decision = SIZED(cell)(table, cell + column, operation, q->owner);
+		/* not silent, whatever it is */
+		if (decision & PAL_SHADOWED)
+			return ASK;
+		if ((decision & PAL_CODE_MASK) == PAL_CODE_POSTURE && base->start) {
+			u32 state = READ_ONCE(e->states[cache_place(PAL_BASE_SET)]);
+
+			if (!state)
+				return ASK_AND_STORE;
+			if (SIZED(word)(table, base->cells + SIZED(walk_name)(table, state, q->name)) >> operation & 1)
+				decision = c->base;
+		}
+		/* PAL_COMPOSE is none that passes, either */
+		if (decision >> 30 != PAL_ALLOW)
+			return ASK;
+	}
+	return PASSES;
 }
 
 /*

@@ -70,6 +70,7 @@ static long bpf_loop(u32 rounds, void *body, void *context, u64 flags)
 
 #include "abi.h"
 #include "maps.h"
+#include "cache.h"
 #include "scratch.h"
 #include "table.h"
 #include "socket.h"
