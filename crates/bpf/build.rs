@@ -1,6 +1,7 @@
-//! Compiles the BPF C programs of `src/c` into one object that the crate embeds.
+//! Compiles the BPF C programs of `src/c` into the objects that the crate embeds: what enforces, and what only watches.
 //!
-//! `PALISADE_BPF_OBJECT=/path/to/palisade.bpf.o` takes a prebuilt object instead, for builds without clang.
+//! `PALISADE_BPF_OBJECT=/path/to/palisade.bpf.o` and `PALISADE_BPF_WATCH_OBJECT=/path/to/watch.bpf.o` take prebuilt objects
+//! instead, for builds without clang.
 //! `CLANG` names another compiler.
 
 use std::env;
@@ -10,6 +11,9 @@ use std::process::{Command, ExitCode};
 
 /// Compilers in order of preference: what PATH calls clang, then Debian 12's oldest supported one.
 const COMPILERS: [&str; 2] = ["clang", "clang-14"];
+
+/// Each object, and the variable that names a prebuilt one.
+const OBJECTS: [(&str, &str); 2] = [("palisade", "PALISADE_BPF_OBJECT"), ("watch", "PALISADE_BPF_WATCH_OBJECT")];
 
 fn main() -> ExitCode {
     match build() {
@@ -24,22 +28,28 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=PALISADE_BPF_OBJECT");
     println!("cargo::rerun-if-env-changed=CLANG");
     let sources = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("src/c");
-    let object = PathBuf::from(variable("OUT_DIR")?).join("palisade.bpf.o");
     watch(&sources)?;
     link_zstd()?;
-
-    if let Some(prebuilt) = env::var_os("PALISADE_BPF_OBJECT") {
-        println!("cargo::rerun-if-changed={}", Path::new(&prebuilt).display());
-        return fs::copy(&prebuilt, &object)
-            .map(|_| ())
-            .map_err(|e| format!("cannot copy PALISADE_BPF_OBJECT {}: {e}", Path::new(&prebuilt).display()));
+    for (name, prebuilt) in OBJECTS {
+        compile(&sources, name, prebuilt)?;
     }
-    let source = sources.join("palisade.bpf.c");
+    Ok(())
+}
+
+/// One object: `src/c/NAME.bpf.c`, or what the environment names instead.
+fn compile(sources: &Path, name: &str, prebuilt: &str) -> Result<(), String> {
+    println!("cargo::rerun-if-env-changed={prebuilt}");
+    let object = PathBuf::from(variable("OUT_DIR")?).join(format!("{name}.bpf.o"));
+    if let Some(file) = env::var_os(prebuilt) {
+        let file = Path::new(&file);
+        println!("cargo::rerun-if-changed={}", file.display());
+        return fs::copy(file, &object).map(drop).map_err(|e| format!("cannot copy {prebuilt} {}: {e}", file.display()));
+    }
+    let source = sources.join(format!("{name}.bpf.c"));
     let mut clang = Command::new(compiler()?);
-    clang.args(arguments(&sources, &libbpf_headers()?)?).arg("-c").arg(&source).arg("-o").arg(&object);
+    clang.args(arguments(sources, &libbpf_headers()?)?).arg("-c").arg(&source).arg("-o").arg(&object);
     if env::var_os("CARGO_FEATURE_TEST_CONTROLS").is_some() {
         clang.arg("-DPAL_TEST_CONTROLS");
     }

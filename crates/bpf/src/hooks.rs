@@ -39,6 +39,7 @@ pub const OPTIONAL: &[Optional] = &[
     Optional { section: "lsm/inode_remove_acl", lost: "nothing: lists of access rights are removed as xattrs (6.2)" },
     Optional { section: "lsm/inode_free_security", lost: "the cache of directories: every open walks the whole path" },
     Optional { section: "fentry/__d_move", lost: "the cache of directories: every open walks the whole path" },
+    Optional { section: "tp_btf/cap_capable", lost: "learning by tracepoints: capabilities are not seen (6.14)" },
 ];
 
 /// The names of this kernel's BTF that hooks are found by.

@@ -7,6 +7,7 @@
 //!   cgroup id  --maps::Cgroups--> label --maps::Labels--> table
 //!   ring --ring::Reader--> bytes --abi::Event::decode--> checked record
 //! ```
+//! A second object, `src/c/watch.bpf.c`, watches by tracepoints where LSM programs do not load ([`watch`]).
 //!
 //! This crate knows the layout of what crosses the border (`abi.h`, mirrored in [`abi`]), not what it means: tables
 //! come as bytes and rule codes stay numbers. It is the one crate that may contain unsafe code.
@@ -26,6 +27,7 @@ pub mod pins;
 pub mod probe;
 pub mod ring;
 pub mod stats;
+pub mod watch;
 
 /// The compiled BPF object.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/palisade.bpf.o"));

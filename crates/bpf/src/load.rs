@@ -10,6 +10,7 @@ use crate::abi::{HEADER_BYTES, TASKS};
 use crate::hooks::{KernelHooks, Missing, lost_without};
 use crate::log::Capture;
 use crate::maps::{MapError, Maps, Tasks};
+use crate::ring::RingError;
 
 /// What may be chosen before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,9 @@ pub enum LoadError {
     /// A map of the object is not as `abi.h` says.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The ring of events of the watching programs cannot be mapped.
+    #[error(transparent)]
+    Ring(RingError),
 }
 
 // === impl Loaded ===
@@ -146,7 +150,12 @@ impl LoadError {
     pub fn is_unsupported(&self) -> bool {
         match self {
             Self::NotPrivileged | Self::NoBtf | Self::HookMissing { .. } | Self::Refused { .. } => true,
-            Self::Verifier { .. } | Self::Open { .. } | Self::Load { .. } | Self::Attach { .. } | Self::Map(_) => false,
+            Self::Verifier { .. }
+            | Self::Open { .. }
+            | Self::Load { .. }
+            | Self::Attach { .. }
+            | Self::Map(_)
+            | Self::Ring(_) => false,
         }
     }
 
@@ -154,7 +163,7 @@ impl LoadError {
     #[must_use]
     pub fn log(&self) -> Option<&str> {
         match self {
-            Self::NotPrivileged | Self::NoBtf | Self::HookMissing { .. } | Self::Map(_) => None,
+            Self::NotPrivileged | Self::NoBtf | Self::HookMissing { .. } | Self::Map(_) | Self::Ring(_) => None,
             Self::Refused { log }
             | Self::Verifier { log, .. }
             | Self::Open { log, .. }
@@ -163,7 +172,7 @@ impl LoadError {
         }
     }
 
-    fn of_load(source: libbpf_rs::Error, log: String) -> Self {
+    pub(crate) fn of_load(source: libbpf_rs::Error, log: String) -> Self {
         let begin = log.find("-- BEGIN PROG LOAD LOG --");
         let program = between(&log, "prog '", "'").map(str::to_owned);
         if let (Some(begin), Some(program)) = (begin, program) {
@@ -197,7 +206,7 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
     }
     let hooks = KernelHooks::read().ok_or(LoadError::NoBtf)?;
     let capture = Capture::start();
-    let mut object = open(options.object.unwrap_or(crate::OBJECT), &capture)?;
+    let mut object = open("palisade", options.object.unwrap_or(crate::OBJECT), &capture)?;
     let missing = fit_programs(&mut object, &hooks, options.only)?;
     fit_maps(&mut object, options, &capture)?;
     let object = object.load().map_err(|source| LoadError::of_load(source, capture.text()))?;
@@ -211,14 +220,18 @@ pub fn load(options: LoadOptions) -> Result<Loaded, LoadError> {
     Ok(Loaded { maps, programs, missing, object })
 }
 
-fn open(object: &[u8], capture: &Capture) -> Result<OpenObject, LoadError> {
+pub(crate) fn open(name: &str, object: &[u8], capture: &Capture) -> Result<OpenObject, LoadError> {
     let mut builder = ObjectBuilder::default();
-    let opened = builder.name("palisade").and_then(|builder| builder.open_memory(object));
+    let opened = builder.name(name).and_then(|builder| builder.open_memory(object));
     opened.map_err(|source| LoadError::Open { log: capture.text(), source })
 }
 
 /// Takes the optional programs (not loaded by default) whose hook this kernel has; the others must have theirs.
-fn fit_programs(object: &mut OpenObject, hooks: &KernelHooks, only: Option<&[&str]>) -> Result<Vec<Missing>, LoadError> {
+pub(crate) fn fit_programs(
+    object: &mut OpenObject,
+    hooks: &KernelHooks,
+    only: Option<&[&str]>,
+) -> Result<Vec<Missing>, LoadError> {
     let mut missing = Vec::new();
     for mut program in object.progs_mut() {
         if only.is_some_and(|only| !only.iter().any(|name| program.name() == *name)) {
@@ -258,7 +271,7 @@ fn fit_maps(object: &mut OpenObject, options: LoadOptions, capture: &Capture) ->
     Ok(())
 }
 
-fn attach(object: &Object, capture: &Capture) -> Result<Vec<Attached>, LoadError> {
+pub(crate) fn attach(object: &Object, capture: &Capture) -> Result<Vec<Attached>, LoadError> {
     let mut attached = Vec::new();
     for program in object.progs_mut() {
         if !program.autoload() {

@@ -47,10 +47,19 @@ enum {
 	BPF_NOEXIST = 1,
 
 	EPERM = 1,
+	EIO = 5,
+	ENXIO = 6,
+	ENOEXEC = 8,
 	EAGAIN = 11,
 	EACCES = 13,
+	EBUSY = 16,
 	EEXIST = 17,
+	ENODEV = 19,
+	EISDIR = 21,
 	EINVAL = 22,
+	ENOTEMPTY = 39,
+	EINPROGRESS = 115,
+	ENOMEDIUM = 123,
 
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
@@ -122,6 +131,9 @@ enum {
 	PTRACE_MODE_NOAUDIT = 4,
 	PIDTYPE_TGID = 1,
 	NAME_MAX = 255,
+	FMODE_PATH = 0x4000,
+	FMODE_CREATED = 0x100000,
+	TS_COMPAT = 2,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -257,6 +269,7 @@ struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	unsigned int f_mode;
+	void *private_data;
 };
 
 /* From 6.7: what a layer's file was opened as. */
@@ -266,6 +279,25 @@ struct backing_file___user {
 
 struct nsproxy {
 	struct mnt_namespace *mnt_ns;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+};
+
+/* x86: whether the system call under way is one of 32 bits. */
+struct thread_info___x86 {
+	u32 status;
 };
 
 struct pid;
@@ -326,10 +358,16 @@ struct task_struct {
 	struct pid *thread_pid;
 	const struct cred *cred;
 	struct nameidata *nameidata;
+	struct fs_struct *fs;
+	struct files_struct *files;
 	char comm[16];
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+};
+
+struct task_struct___x86 {
+	struct thread_info___x86 thread_info;
 };
 
 struct vm_area_struct {
@@ -361,10 +399,18 @@ struct bpf_prog {
 /* The registers with which a task entered the kernel: x86, arm64. */
 struct pt_regs {
 	unsigned long orig_ax;
+	unsigned long di;
+	unsigned long si;
+	unsigned long dx;
+	unsigned long r10;
+	unsigned long r8;
+	unsigned long r9;
 };
 
-struct pt_regs___arm64 {
+struct pt_regs___arm {
 	s32 syscallno;
+	u64 orig_x0;
+	u64 regs[31];
 };
 
 struct iattr {

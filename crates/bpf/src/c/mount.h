@@ -270,7 +270,7 @@ static __always_inline u32 system_call(struct task_struct *current)
 	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(current);
 
 #ifdef __TARGET_ARCH_arm64
-	return ((struct pt_regs___arm64 *)registers)->syscallno;
+	return ((struct pt_regs___arm *)registers)->syscallno;
 #else
 	return registers->orig_ax;
 #endif

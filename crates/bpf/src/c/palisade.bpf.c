@@ -8,7 +8,7 @@
  *   path.h        object -> path; argv.h: the strings of an exec
  *   table.h       path -> decision; table_size.h: the part that exists once per table size
  *   label.h       task -> workload; fork.h: labels through the life of tasks
- *   socket.h      socket -> row of its class; key.h: network operation -> text
+ *   socket.h      socket -> row of its class; key.h: network operation -> text; end.h: address -> end
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
  *   cache.h       what is kept of directories; open.h: opening files by it
@@ -30,6 +30,7 @@
 #include "table.h"
 #include "socket.h"
 #include "key.h"
+#include "end.h"
 #include "label.h"
 #include "event.h"
 #include "judge.h"

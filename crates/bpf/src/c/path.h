@@ -22,9 +22,17 @@
 /* Polls for a change in progress to end: its CPU may itself be descheduled by a hypervisor inside the locked part. */
 #define POLLS 4096
 
-/* Kernel variables without a BTF entry: an address to read from. */
+/*
+ * Kernel variables without a BTF entry: an address to read from. Kernels that list functions alone
+ * (CONFIG_KALLSYMS_ALL=n) do not tell it: then nothing that denies is loaded, and what watches goes without.
+ */
+#ifdef PATH_LOCKS_MAY_LACK
+extern const void rename_lock __ksym __weak;
+extern const void mount_lock __ksym __weak;
+#else
 extern const void rename_lock __ksym;
 extern const void mount_lock __ksym;
+#endif
 
 #define MNT_NS_INTERNAL ((u64)(s64)-EINVAL)
 
@@ -33,6 +41,10 @@ static __always_inline u32 sequence_of(const void *seqlock)
 {
 	u32 sequence;
 
+#ifdef PATH_LOCKS_MAY_LACK
+	if (!seqlock)
+		return 0;
+#endif
 	if (bpf_probe_read_kernel(&sequence, sizeof(sequence), seqlock))
 		return 1;
 	return sequence;
