@@ -96,7 +96,7 @@ fn read(path: &str, options: &mut RunOptions) -> Result<(), String> {
 
 fn tell(notice: Notice) {
     match notice {
-        Notice::Started(Started { backend, refused, coverage, inherent: _, invisible: _, cgroup }) => {
+        Notice::Started(Started { backend, watcher: _, refused, coverage, inherent: _, invisible: _, cgroup }) => {
             eprintln!("started backend={backend:?} coverage={coverage} cgroup={cgroup:?} refused={refused:?}");
         }
         Notice::Record(Record::Event(event)) => {

@@ -32,6 +32,12 @@ pub struct Context<'a> {
     pub command: String,
     /// What watched: the kernel's mechanism.
     pub watched_by: String,
+    /// What it could not see, each in words.
+    pub unseen: Vec<String>,
+    /// Whether rules of programs name who executes them; a back end that does not know the caller allows nothing by those.
+    pub sources: bool,
+    /// Whether it saw capabilities used: if not, the policy leaves them open.
+    pub capabilities_seen: bool,
     /// How long.
     pub watched_for: Duration,
     /// The program that started the command; what it executes is where the run begins.
@@ -150,6 +156,9 @@ fn settle(kept: &BTreeMap<&Access, &Seen>, context: &Context<'_>, words: &Words)
     // What rules cannot be written of is left out here and comes out as uncovered.
     accesses.files.retain(|path, _| is_text(path));
     accesses.programs.retain(|name, _| name_text(name).is_some());
+    if !context.sources {
+        accesses.programs.values_mut().for_each(|exec| exec.sources.clear());
+    }
     let mut draft = Draft {
         programs: accesses.programs,
         files: files::rules(&accesses.files, context.directories),

@@ -37,7 +37,9 @@ pub(crate) fn policy(draft: &Draft, context: &Context<'_>, measures: &Measures) 
     process(&mut out, &draft.programs);
     file(&mut out, &draft.files);
     network(&mut out, &draft.sockets);
-    capabilities(&mut out, &draft.capabilities);
+    if context.capabilities_seen {
+        capabilities(&mut out, &draft.capabilities);
+    }
     out
 }
 
@@ -53,7 +55,7 @@ pub(crate) fn only_protocol(protocol: Protocol) -> String {
 // === header ===
 
 fn header(context: &Context<'_>, measures: &Measures) -> String {
-    let Context { command, watched_by, watched_for, .. } = context;
+    let Context { command, watched_by, watched_for, unseen, .. } = context;
     let Measures { accesses, distinct, base_set, lost, beyond, unresolvable, newness, built_in, uncovered, rules } = measures;
     let mut lines = vec![
         "Written by `palisade run --learn`: it allows what was seen and denies everything else. Read it before you use it."
@@ -66,6 +68,7 @@ fn header(context: &Context<'_>, measures: &Measures) -> String {
         ),
         format!("  rules     {rules}"),
     ];
+    lines.extend(unseen.iter().map(|what| format!("  unseen    {what}")));
     let missing = lost + beyond;
     lines.push(if missing == 0 {
         "  lost      none".to_owned()

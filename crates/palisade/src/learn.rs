@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use palisade_agent::learn::{Observer, RealDirectories, chosen_ports, launcher};
+use palisade_agent::learn::{Observer, RealDirectories, Watcher, chosen_ports, launcher};
+use palisade_agent::run::{Refused, Started};
 use palisade_agent::tree::RootTree;
 use palisade_discovery::{Context, Measures, suggest};
 use palisade_event::Record;
@@ -35,6 +36,9 @@ pub(crate) struct Whose {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) command: String,
+    pub(crate) watcher: Watcher,
+    /// Whether rules of programs name who executes them.
+    pub(crate) sources: bool,
 }
 
 // === impl Learning ===
@@ -91,7 +95,7 @@ impl Learning {
     /// What cannot be written.
     pub(crate) fn finish(self, whose: Whose, mut workload: Workload, quiet: bool) -> anyhow::Result<()> {
         let Self { observer, policy, tests, begun, told: _ } = self;
-        let Whose { name, namespace, labels, command } = whose;
+        let Whose { name, namespace, labels, command, watcher, sources } = whose;
         workload.mode = palisade_ruleset::Mode::Enforce;
         let tree = RootTree::open("/".as_ref(), std::time::SystemTime::now()).context("open /")?;
         let context = Context {
@@ -99,7 +103,10 @@ impl Learning {
             namespace,
             labels,
             command,
-            watched_by: "BPF-LSM".to_owned(),
+            watched_by: watcher.name().to_owned(),
+            unseen: watcher.unseen().iter().map(|what| (*what).to_owned()).collect(),
+            sources,
+            capabilities_seen: watcher.sees_capabilities(),
             watched_for: begun.elapsed(),
             launcher: launcher(),
             workload: &workload,
@@ -118,6 +125,17 @@ impl Learning {
         }
         Ok(())
     }
+}
+
+/// How the run is watched: told before it begins.
+pub(crate) fn started_text(started: &Started) -> String {
+    let Some(watcher) = started.watcher else { return String::new() };
+    let because: String = started.refused.iter().map(|Refused { backend, reason }| format!("; {backend}: {reason}")).collect();
+    let mut out = format!("palisade: learning with {}, nothing is denied{}\n", text::bold(watcher.name()), text::lines(&because));
+    for what in watcher.unseen() {
+        out.push_str(&format!("palisade: {} {what}\n", text::yellow("not seen:")));
+    }
+    out
 }
 
 fn summary(measures: &Measures, policy: &Path, tests: Option<&Path>) -> String {

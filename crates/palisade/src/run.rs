@@ -13,14 +13,14 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use palisade_agent::cgroup::Member;
 use palisade_agent::enforce::{Backend, Coverage};
-use palisade_agent::learn;
+use palisade_agent::learn::Watchers;
 use palisade_agent::run::{Choice, Leftovers, Notice, Refused, RunOptions, RunReport, Started, run as run_command};
 use palisade_event::text::{Layout, Styles};
 use palisade_event::{EncodeOptions, Host, Record, Summary, Text, json};
 use palisade_policy::model::Policy;
 use palisade_ruleset::{Mode, Workload};
 
-use crate::learn::{Learning, Whose};
+use crate::learn::{self, Learning, Whose};
 use crate::out::{Outcome, print_error};
 use crate::policy::input::Input;
 use crate::text;
@@ -37,13 +37,19 @@ pub(crate) struct Args {
     /// A policy file, or a directory of them; may be given several times
     #[arg(short, long = "policy", value_name = "FILE", required_unless_present = "learn")]
     policies: Vec<PathBuf>,
-    /// Watch the command instead, deny nothing, and write a policy that allows what it did; needs root and BPF-LSM
+    /// Watch the command instead, deny nothing, and write a policy that allows what it did; needs root
     #[arg(
         long,
         value_name = "OUT.yaml",
         conflicts_with_all = ["policies", "audit", "enforcer", "strict", "gaps", "json", "output", "drop_command_lines"]
     )]
     learn: Option<PathBuf>,
+    /// With --learn: what watches; `auto` takes BPF-LSM where LSM programs load, else tracepoints
+    #[arg(long, value_enum, default_value_t = LearnWith::Auto, requires = "learn")]
+    learn_with: LearnWith,
+    /// With --learn: programs may be executed by any other; Landlock, which does not know the caller, allows nothing else
+    #[arg(long, requires = "learn")]
+    no_sources: bool,
     /// With --learn: write OUT.test.yaml as well, for `palisade policy test`
     #[arg(long, requires = "learn")]
     tests: bool,
@@ -125,6 +131,16 @@ enum Enforcer {
     Landlock,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LearnWith {
+    /// BPF-LSM where LSM programs load, else tracepoints
+    Auto,
+    /// The programs that enforce: what is learned is what they would judge
+    Bpf,
+    /// Tracepoints: names are looked up a second time, CAP_SYS_ADMIN is not seen; see docs/learn.md
+    Tracepoints,
+}
+
 /// Where events go.
 struct Teller {
     file: Option<File>,
@@ -148,7 +164,7 @@ struct Teller {
 pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
     let learning = args.learn.as_deref().map(|out| Learning::begin(out, args.tests, args.force)).transpose()?;
     let policies = match &learning {
-        Some(_) => learn::policies(),
+        Some(_) => palisade_agent::learn::policies(),
         None => match Input::read(&args.policies)?.policies()? {
             Some(policies) => policies,
             None => return Ok(Outcome::Unusable),
@@ -167,7 +183,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
     workload.base_set = !no_base;
     workload.multi_call.clone_from(multi_call);
     if learning.is_some() {
-        workload = learn::watched(workload);
+        workload = palisade_agent::learn::watched(workload);
     }
     let unenforced = unenforced(&policies);
     if *strict && !unenforced.is_empty() {
@@ -181,7 +197,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         workload,
         name,
         enforcer: match enforcer {
-            _ if learning.is_some() => Choice::Only(Backend::Bpf),
+            _ if learning.is_some() => Choice::Watch(args.learn_with.into()),
             Enforcer::Auto => Choice::Auto,
             Enforcer::Bpf => Choice::Only(Backend::Bpf),
             Enforcer::Landlock => Choice::Only(Backend::Landlock),
@@ -203,13 +219,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
         let _ = teller.notice(notice, &options, quiet, gaps);
     })?;
     let learning = teller.finish(&report, &options)?;
-    if let Some(learning) = learning {
+    if let (Some(learning), Some(watcher)) = (learning, report.started.watcher) {
         let command: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
         let whose = Whose {
             name: options.name.clone(),
             namespace: args.namespace.clone(),
             labels: options.workload.labels.clone(),
             command: command.join(" "),
+            watcher,
+            sources: !args.no_sources,
         };
         // What the base set lets pass is in no rule, and so must be as it will be when the policy is applied: elsewhere
         // other files stand behind descriptors 0 to 2.
@@ -252,7 +270,17 @@ fn unenforced(policies: &[Policy]) -> String {
         .collect()
 }
 
-// === impl Teller ===
+// === impl LearnWith, Teller ===
+
+impl From<LearnWith> for Watchers {
+    fn from(with: LearnWith) -> Self {
+        match with {
+            LearnWith::Auto => Self::Any,
+            LearnWith::Bpf => Self::Lsm,
+            LearnWith::Tracepoints => Self::Tracepoints,
+        }
+    }
+}
 
 impl Teller {
     fn new(args: &Args, run: &RunOptions, learning: Option<Learning>) -> anyhow::Result<Self> {
@@ -283,13 +311,9 @@ impl Teller {
     fn notice(&mut self, notice: Notice, options: &RunOptions, quiet: bool, gaps: bool) -> io::Result<()> {
         match notice {
             Notice::Started(started) if self.learning.is_some() => {
-                let by = started.backend.map_or_else(|| "nothing".to_owned(), |b| b.to_string());
+                let watching = learn::started_text(&started);
                 let cgroup = started.cgroup.err().map(|why| format!("palisade: no cgroup of its own ({})\n", text::lines(&why)));
-                let watching = if quiet {
-                    String::new()
-                } else {
-                    format!("palisade: learning with {}, nothing is denied\n", text::bold(&by))
-                };
+                let watching = if quiet { String::new() } else { watching };
                 print_error(&(watching + &cgroup.unwrap_or_default()))
             }
             Notice::Started(started) if !quiet || gaps => print_error(&started_text(&started, options, gaps)),
@@ -361,7 +385,7 @@ impl Teller {
 }
 
 fn started_text(started: &Started, options: &RunOptions, gaps: bool) -> String {
-    let Started { backend, refused, coverage, inherent, invisible, cgroup } = started;
+    let Started { backend, watcher: _, refused, coverage, inherent, invisible, cgroup } = started;
     let mut out = String::new();
     for Refused { backend, reason } in refused {
         out.push_str(&format!("palisade: {backend} is not used: {}\n", text::lines(reason)));

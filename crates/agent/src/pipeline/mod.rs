@@ -9,7 +9,8 @@
 //! not its own; when it ends, or is killed, another takes over where it stopped. What belongs to a run whose palisade was
 //! killed it tells itself, as that run's and by the legend that the run keeps on disk. Everything happens on one thread.
 //!
-//! Under Landlock the source is the kernel's audit log (`audit`); each run reads it for itself.
+//! Under Landlock the source is the kernel's audit log (`audit`); each run reads it for itself. A run that is watched by
+//! tracepoints (`watch`) has a ring of its own.
 //!
 //! # Losses
 //! The ring full: found by gaps in the programs' numbers, told to every run (a lost record names no label). A run that
@@ -21,6 +22,7 @@ mod audit;
 mod enrich;
 mod facts;
 mod relay;
+mod watch;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 use palisade_bpf::abi::Event;
 use palisade_bpf::maps::Maps;
 use palisade_bpf::ring::{Gaps, Reader, RingError};
+use palisade_bpf::watch::Watch;
 use palisade_event::{Loss, LossPlace, Record, Workload};
 use thiserror::Error;
 
@@ -131,6 +134,9 @@ struct Unsent {
     undecoded: u64,
     late: u64,
     audit: u64,
+    names: u64,
+    compat: u64,
+    queues: u64,
 }
 
 // === impl Pipeline ===
@@ -165,6 +171,18 @@ impl Pipeline {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut worker = audit::Worker::new(source, enricher, sink);
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
+        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+    }
+
+    /// Starts to tell an observer what tracepoints see.
+    ///
+    /// # Errors
+    /// [`PipelineError::Thread`].
+    pub fn start_watch(watch: Watch, observer: Observer, enricher: Enricher, sink: Sink) -> Result<Self, PipelineError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let mut worker = watch::Worker::new(watch, observer, enricher, sink);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
         Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
     }
@@ -323,7 +341,7 @@ impl Worker {
 impl Unsent {
     /// Tells what was lost; what finds no room is told the next time.
     fn tell(&mut self, enricher: &Enricher, sink: &mut Sink) {
-        let Self { ring, socket, sink: full, undecoded, late, audit } = self;
+        let Self { ring, socket, sink: full, undecoded, late, audit, names, compat, queues } = self;
         let queue = |name: &'static str| LossPlace::Queue(name.into());
         let places = [
             (ring, LossPlace::RingBuffer),
@@ -332,6 +350,9 @@ impl Unsent {
             (undecoded, LossPlace::Decoding),
             (late, queue("end of the run")),
             (audit, queue("the kernel's audit messages")),
+            (names, queue("names that could not be read again")),
+            (compat, queue("system calls of 32 bits, which tracepoints do not follow")),
+            (queues, queue("queues of io_uring, which tracepoints do not follow")),
         ];
         for (count, place) in places {
             if *count == 0 {

@@ -12,6 +12,7 @@ use palisade_bpf::load::LoadError;
 use palisade_ruleset::{Gained, RuleId, RuleSet, Tree};
 
 use super::links::{self, LinkFollower};
+use super::watching::{self, WatchConfinement};
 use super::{Choice, Refused, RunError, RunOptions, command};
 use crate::cgroup::Cgroup;
 use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
@@ -21,6 +22,7 @@ use crate::enforce::landlock::{
 use crate::enforce::table::{self, Table};
 use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
 use crate::health::{HealthError, Watch};
+use crate::learn::Watcher;
 use crate::pipeline::{AuditSource, Destination, Enricher, Legends, Pipeline, PipelineError, Sink};
 
 /// An armed back end.
@@ -29,6 +31,8 @@ pub(super) enum Confinement {
     Bpf(Box<BpfConfinement>),
     /// The stub restricts itself by the plan in this file.
     Landlock(Box<LandlockConfinement>),
+    /// Nothing is denied, and tracepoints watch.
+    Watched(Box<WatchConfinement>),
     /// Nothing: supervision alone.
     Unenforced(Coverage),
 }
@@ -69,7 +73,7 @@ pub(super) struct Protection {
 const FIRST_GENERATION: u64 = 1;
 
 /// Why arming ended: the back end does not serve, or something failed that no other back end would mend.
-enum Stop {
+pub(super) enum Stop {
     Unsupported(String),
     Failed(RunError),
 }
@@ -81,7 +85,16 @@ impl Confinement {
         match self {
             Self::Bpf(_) => Some(Backend::Bpf),
             Self::Landlock(_) => Some(Backend::Landlock),
-            Self::Unenforced(_) => None,
+            Self::Watched(_) | Self::Unenforced(_) => None,
+        }
+    }
+
+    /// What watches, where that was asked for.
+    pub(super) fn watcher(&self, options: &RunOptions) -> Option<Watcher> {
+        match (self, options.enforcer) {
+            (Self::Watched(watched), _) => Some(watched.watcher()),
+            (Self::Bpf(_), Choice::Watch(_)) => Some(Watcher::Lsm),
+            (Self::Bpf(_) | Self::Landlock(_) | Self::Unenforced(_), _) => None,
         }
     }
 
@@ -89,6 +102,7 @@ impl Confinement {
         match self {
             Self::Bpf(bpf) => &bpf.coverage,
             Self::Landlock(landlock) => &landlock.coverage,
+            Self::Watched(watched) => watched.coverage(),
             Self::Unenforced(coverage) => coverage,
         }
     }
@@ -98,7 +112,7 @@ impl Confinement {
         match self {
             Self::Bpf(bpf) => &bpf.inherent,
             Self::Landlock(landlock) => &landlock.inherent,
-            Self::Unenforced(_) => &[],
+            Self::Watched(_) | Self::Unenforced(_) => &[],
         }
     }
 
@@ -106,7 +120,7 @@ impl Confinement {
     pub(super) fn plan(&self) -> Option<PathBuf> {
         match self {
             Self::Landlock(landlock) => Some(landlock.plan.clone()),
-            Self::Bpf(_) | Self::Unenforced(_) => None,
+            Self::Bpf(_) | Self::Watched(_) | Self::Unenforced(_) => None,
         }
     }
 
@@ -129,6 +143,11 @@ impl Confinement {
                 let enricher = Enricher::new(host, Arc::new(workload_of(options)), legends.clone());
                 Pipeline::start_audit(source, enricher, sink).map(Some)
             }
+            Self::Watched(watched) => {
+                let host = Arc::new(options.host.clone());
+                let enricher = Enricher::new(host, Arc::new(workload_of(options)), Legends::default());
+                watched.pipeline(enricher, sink)
+            }
             Self::Unenforced(_) => Ok(None),
         }
     }
@@ -146,7 +165,7 @@ impl Confinement {
     pub(super) fn invisible(&self) -> Option<&str> {
         match self {
             Self::Landlock(landlock) => landlock.reports.as_ref().err().map(String::as_str),
-            Self::Bpf(_) | Self::Unenforced(_) => None,
+            Self::Bpf(_) | Self::Watched(_) | Self::Unenforced(_) => None,
         }
     }
 
@@ -158,7 +177,7 @@ impl Confinement {
         match self {
             Self::Bpf(bpf) => LinkFollower::start(Arc::clone(&bpf.protection), tell).map(Some),
             // Landlock binds to files when it starts; its gaps say so.
-            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+            Self::Landlock(_) | Self::Watched(_) | Self::Unenforced(_) => Ok(None),
         }
     }
 
@@ -170,7 +189,7 @@ impl Confinement {
                 let watch = protection.as_ref().map(|of| Watch::begin(of.enforcer.maps(), of.enforcer.pins()));
                 watch.transpose()
             }
-            Self::Landlock(_) | Self::Unenforced(_) => Ok(None),
+            Self::Landlock(_) | Self::Watched(_) | Self::Unenforced(_) => Ok(None),
         }
     }
 
@@ -181,7 +200,7 @@ impl Confinement {
                 let protection = lock(&bpf.protection);
                 protection.as_ref().map_or(Ok(()), |of| of.enforcer.label_again(&of.workload))
             }
-            Self::Landlock(_) | Self::Unenforced(_) => Ok(()),
+            Self::Landlock(_) | Self::Watched(_) | Self::Unenforced(_) => Ok(()),
         }
     }
 
@@ -197,7 +216,7 @@ impl Confinement {
                 drop(fs::remove_file(landlock.plan)); // the stub removed it, but where it never ran
                 Ok(None)
             }
-            Self::Unenforced(_) => Ok(None),
+            Self::Watched(_) | Self::Unenforced(_) => Ok(None),
         }
     }
 }
@@ -247,6 +266,7 @@ pub(super) fn arm(
     let candidates: &[Backend] = match &options.enforcer {
         Choice::Auto => &[Backend::Bpf, Backend::Landlock],
         Choice::Only(backend) => std::slice::from_ref(backend),
+        Choice::Watch(watchers) => return watching::arm(options, *watchers, id, cgroup, rules),
         Choice::Unenforced => {
             let coverage = Coverage::None("no enforcement was asked for".to_owned());
             return Ok((Confinement::Unenforced(coverage), Vec::new()));
@@ -267,7 +287,12 @@ pub(super) fn arm(
     Err(RunError::NoBackend(refused))
 }
 
-fn arm_bpf(options: &RunOptions, id: &str, cgroup: &Result<Cgroup, String>, rules: &RuleSet) -> Result<Confinement, Stop> {
+pub(super) fn arm_bpf(
+    options: &RunOptions,
+    id: &str,
+    cgroup: &Result<Cgroup, String>,
+    rules: &RuleSet,
+) -> Result<Confinement, Stop> {
     let coverage = Coverage::of(bpf_gaps(rules));
     strict(options, &coverage)?;
     if !rustix::process::geteuid().is_root() {

@@ -18,6 +18,7 @@ mod confine;
 mod enter;
 mod links;
 mod supervise;
+mod watching;
 
 use std::ffi::OsString;
 use std::io;
@@ -34,7 +35,7 @@ use crate::enforce::bpf::{BpfError, Released};
 use crate::enforce::table::TableError;
 use crate::enforce::{Backend, Coverage, Gap};
 use crate::health::{HealthError, Trouble};
-use crate::learn::Observer;
+use crate::learn::{Observer, Watcher, Watchers};
 use crate::pipeline::PipelineError;
 use crate::tree::{RootError, RootTree};
 
@@ -75,6 +76,8 @@ pub enum Choice {
     Auto,
     /// This one or none.
     Only(Backend),
+    /// None: what watches for [`RunOptions::observer`].
+    Watch(Watchers),
     /// No enforcement at all: for tests of the supervision, and said in [`Started`].
     Unenforced,
 }
@@ -111,8 +114,10 @@ pub enum Notice {
 /// How it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// The back end; `None` only with [`Choice::Unenforced`].
+    /// The back end; `None` only with [`Choice::Unenforced`], and where tracepoints watch.
     pub backend: Option<Backend>,
+    /// What watches, with [`Choice::Watch`].
+    pub watcher: Option<Watcher>,
     /// Those tried before, and why they do not serve.
     pub refused: Vec<Refused>,
     /// What the back end covers.
@@ -161,6 +166,9 @@ pub enum RunError {
     /// No back end serves.
     #[error("no back end can enforce these policies here{}", reasons(.0))]
     NoBackend(Vec<Refused>),
+    /// Nothing watches, for [`Choice::Watch`].
+    #[error("nothing can watch a command here{}", .0.iter().map(|reason| format!("\n  {reason}")).collect::<String>())]
+    NoWatcher(Vec<String>),
     /// The root directory cannot be opened.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -233,6 +241,7 @@ fn run_in(
     let (confinement, refused) = confine::arm(options, id, &cgroup, &rules)?;
     let started = Started {
         backend: confinement.backend(),
+        watcher: confinement.watcher(options),
         refused,
         coverage: confinement.coverage().clone(),
         inherent: confinement.inherent().to_vec(),

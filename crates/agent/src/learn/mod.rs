@@ -6,6 +6,14 @@
 //! ```
 //! Nothing is denied while it watches. Events come from the same programs that enforce, so what is learned is what they
 //! would judge: the same paths, the same sources, the same sockets.
+//!
+//! Where LSM programs do not load, tracepoints make the same events, as far as they can:
+//!
+//! ```text
+//!      bpf::watch (own ring) -> Resolver (names, stages of execs) -> Observer, and on as above
+//! ```
+
+mod seen;
 
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -18,8 +26,34 @@ use palisade_policy::model::{Policy, PortRange};
 use palisade_policy::{SourceFile, parse};
 use palisade_ruleset::{BuiltIn, By, End, Mode, Object, Program, Side, Socket, Workload};
 
+pub(crate) use seen::Resolver;
+
 /// Audits every exec, file operation, socket and capability.
 const AUDIT_EVERYTHING: &str = include_str!("learn.yaml");
+
+/// What watches a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    /// The programs that enforce.
+    Lsm,
+    /// Tracepoints.
+    Tracepoints {
+        /// Whether they see capabilities used.
+        capabilities: bool,
+    },
+}
+
+/// What may watch a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watchers {
+    /// The LSM programs, else tracepoints.
+    #[default]
+    Any,
+    /// The LSM programs alone.
+    Lsm,
+    /// Tracepoints alone.
+    Tracepoints,
+}
 
 /// The kernel's range where nobody set another.
 const DEFAULT_PORTS: PortRange = PortRange::new(32_768, 60_999).expect("in order");
@@ -63,6 +97,44 @@ fn port_range(text: &str) -> Option<PortRange> {
     let mut numbers = text.split_whitespace().map(str::parse);
     PortRange::new(numbers.next()?.ok()?, numbers.next()?.ok()?)
 }
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "BPF-LSM",
+            Self::Tracepoints { .. } => "tracepoints",
+        }
+    }
+
+    /// Whether it sees capabilities used.
+    #[must_use]
+    pub fn sees_capabilities(self) -> bool {
+        match self {
+            Self::Lsm => true,
+            Self::Tracepoints { capabilities } => capabilities,
+        }
+    }
+
+    /// What it cannot see, each a line for people.
+    #[must_use]
+    pub fn unseen(self) -> &'static [&'static str] {
+        match self {
+            Self::Lsm => &[],
+            Self::Tracepoints { capabilities: true } => &[SYS_ADMIN, ELSEWHERE, ATTACHED],
+            Self::Tracepoints { capabilities: false } => &[NO_CAPABILITIES, ELSEWHERE, ATTACHED],
+        }
+    }
+}
+
+const SYS_ADMIN: &str = "CAP_SYS_ADMIN, which each mapping of memory asks for: add it by hand where the command needs it";
+const NO_CAPABILITIES: &str =
+    "capabilities, for which this kernel has no tracepoint: the policy leaves them open; add the class by hand";
+const ELSEWHERE: &str = "processes that leave the run's cgroup, names in mount namespaces of the run's own";
+const ATTACHED: &str = "ptrace and the like, which a policy with sources denies by itself";
 
 // === impl Observer ===
 
