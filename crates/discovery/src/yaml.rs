@@ -146,7 +146,8 @@ fn program(out: &mut String, field: &str, text: &str, exec: &ExecSeen) {
     let multi = if is_multi_call(text) { ", a multi-call file: all its names are allowed" } else { "" };
     let _ = writeln!(out, "    # {}{multi}", uses(of, start));
     let _ = writeln!(out, "    - {field}: {}", scalar(text));
-    if !*anywhere && !sources.is_empty() {
+    // The schema knows no source of a pattern.
+    if !*anywhere && !sources.is_empty() && field == "path" {
         out.push_str("      fromSource:\n");
         for source in sources {
             let _ = writeln!(out, "      - path: {}", scalar(&source));

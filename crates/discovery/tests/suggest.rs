@@ -163,6 +163,47 @@ fn an_interpreter_is_allowed_for_its_script_alone() {
 }
 
 #[test]
+fn a_memfd_that_was_executed_is_a_pattern_which_has_no_source() {
+    let mut run = Run::begun();
+    run.take("/bin/app", What::Exec { object: Object::Memfd(b"tool".to_vec()), interpreter: false });
+    let suggestion = run.suggest();
+    let rules = RuleSet::new(&policies(&suggestion), &Workload::run(), &NoLinks);
+    let allowed = |name: &[u8]| {
+        let object = Object::Memfd(name.to_vec());
+        let operation = Operation::Exec { object, owner: None, scripts: Vec::new(), invoked_as: Vec::new(), arguments: None };
+        let actor = Actor { program: program("/bin/app"), uid: 0, terminal: false };
+        decide(&rules, &Access { actor, operation }).verdict
+    };
+    assert_eq!((allowed(b"tool"), allowed(b"other")), (Verdict::Allow, Verdict::Block));
+}
+
+#[test]
+fn what_could_not_be_watched_is_left_open_and_said() {
+    let mut run = Run::begun();
+    run.exec("/bin/app", "/bin/tool", false);
+    let workload = Workload::run();
+    let watched = context(&workload, &NothingElse);
+    let unseen = vec!["capabilities, which nothing told".to_owned()];
+    let suggestion = suggest(&run.0, &Context { unseen, capabilities_seen: false, ..watched });
+    assert_eq!(policies(&suggestion).len(), 1);
+    assert!(suggestion.policy.contains("#   unseen    capabilities, which nothing told\n"), "{}", suggestion.policy);
+    assert_eq!(verdict(&suggestion, program("/bin/app"), Operation::Capability { number: 0 }), Verdict::Allow);
+    assert_eq!(verdict(&run.suggest(), program("/bin/app"), Operation::Capability { number: 0 }), Verdict::Block);
+}
+
+#[test]
+fn without_sources_a_program_is_allowed_from_anywhere_and_no_other_is() {
+    let mut run = Run::begun();
+    run.exec("/bin/app", "/bin/tool", false);
+    let workload = Workload::run();
+    let suggestion = suggest(&run.0, &Context { sources: false, ..context(&workload, &NothingElse) });
+    assert!(!suggestion.policy.contains("fromSource"), "{}", suggestion.policy);
+    assert_eq!(exec(&suggestion, "/bin/elsewhere", "/bin/tool", &[]), Verdict::Allow);
+    assert_eq!(exec(&run.suggest(), "/bin/elsewhere", "/bin/tool", &[]), Verdict::Block);
+    assert_eq!(exec(&suggestion, "/bin/app", "/bin/other", &[]), Verdict::Block);
+}
+
+#[test]
 fn what_the_base_set_lets_pass_is_in_no_rule() {
     let mut run = Run::begun();
     run.read("/usr/lib/x86_64-linux-gnu/libc.so.6");
