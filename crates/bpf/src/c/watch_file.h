@@ -52,12 +52,38 @@ static __always_inline bool walk_start(struct pal_scratch *s, u32 index, bool ab
 	return true;
 }
 
+#define OWN_FD "/proc/self/fd/"
+#define OWN_FD_BYTES (sizeof(OWN_FD) - 1)
+#define FD_DIGITS 9
+
+/*
+ * The file of a name `/proc/self/fd/N`, by which libraries reach what they hold a descriptor of; NULL for every other
+ * name. User space could not follow it: the descriptor may be closed by then.
+ */
+static __always_inline struct file *file_by_own_fd(u64 at)
+{
+	char text[OWN_FD_BYTES + FD_DIGITS + 1] = {};
+	u32 fd = 0;
+
+	if (bpf_probe_read_user_str(text, sizeof(text), (void *)at) <= (long)OWN_FD_BYTES + 1 ||
+	    bpf_strncmp(text, OWN_FD_BYTES, OWN_FD))
+		return NULL;
+	for (int i = OWN_FD_BYTES; i < sizeof(text) && text[i]; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return NULL;
+		fd = fd * 10 + (text[i] - '0');
+	}
+	return file_at(fd);
+}
+
 /* A name, where a call was given one; else what its descriptor stands for. */
 __noinline int seen_name(u32 index, u32 slot)
 {
 	struct pal_scratch *s = scratch_at(index);
 	struct pal_call *call = bpf_map_lookup_elem(&pal_calls, &slot);
+	struct file *held;
 	char first = 0;
+	bool nofollow;
 	u64 at, flags;
 
 	if (!s || !call)
@@ -67,16 +93,22 @@ __noinline int seen_name(u32 index, u32 slot)
 		count(PAL_TALLY_UNREADABLE);
 		return 0;
 	}
+	flags = call->flags && call->what == PAL_CALL_NAME ? argument(s, call->flags) : 0;
+	nofollow = call->what == PAL_CALL_NAME &&
+		   (call->rules & PAL_CALL_NOFOLLOW ||
+		    (call->rules & PAL_CALL_FOLLOW_ASKED ? !(flags & AT_SYMLINK_FOLLOW) : flags & AT_SYMLINK_NOFOLLOW));
+	held = first == '/' && !nofollow ? file_by_own_fd(at) : NULL;
+	if (held) {
+		walk_file(s, index, held);
+		return SEEN;
+	}
 	if (!walk_start(s, index, first == '/', call->fd))
 		return 0;
 	if (first) {
-		flags = call->flags ? argument(s, call->flags) : 0;
 		s->called = at;
 		s->argv_count = NAME_OF_PROGRAM;
 		s->event.code |= PAL_SEEN_NAMED;
-		if (call->what == PAL_CALL_NAME &&
-		    (call->rules & PAL_CALL_NOFOLLOW ||
-		     (call->rules & PAL_CALL_FOLLOW_ASKED ? !(flags & AT_SYMLINK_FOLLOW) : flags & AT_SYMLINK_NOFOLLOW)))
+		if (nofollow)
 			s->event.code |= PAL_SEEN_NOFOLLOW;
 	}
 	return SEEN;
