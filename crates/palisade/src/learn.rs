@@ -122,6 +122,11 @@ impl Learning {
         }
         if !quiet {
             print_error(&summary(&suggestion.measures, &policy, tests.as_deref()))?;
+            if watcher != Watcher::Lsm && suggestion.policy.contains("fromSource:") {
+                print_error(
+                    "palisade: Landlock allows nothing by a rule with fromSource; --no-sources writes a policy for it\n",
+                )?;
+            }
         }
         Ok(())
     }
