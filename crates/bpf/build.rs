@@ -114,7 +114,7 @@ fn compiler() -> Result<PathBuf, String> {
     }
     Err("no clang with a BPF target found. The BPF programs need clang 14 or later: \
          install the Debian package `clang` (or `clang-14`), name one with CLANG=, \
-         or give a prebuilt object with PALISADE_BPF_OBJECT="
+         or give prebuilt objects with PALISADE_BPF_OBJECT and PALISADE_BPF_WATCH_OBJECT="
         .to_owned())
 }
 

@@ -12,14 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What of a machine that cannot watch, or enforce, is no fault: it is told, and the test ends there.
-const MACHINE: [&str; 6] = [
-    "needs root",
-    "no cgroup for the run",
-    "has no BTF",
-    "refuses to load",
-    "lacks the hook",
-    "this kernel does not enforce Landlock",
-];
+const MACHINE: [&str; 6] =
+    ["needs root", "no cgroup for the run", "has no BTF", "refuses to load", "lacks the hook", "this kernel offers no Landlock"];
 
 /// A place for one test: a directory whose path has no links.
 struct Place {
