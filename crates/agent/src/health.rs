@@ -279,8 +279,12 @@ mod tests {
     fn of_every_program_that_the_kernel_may_leave_out_it_is_said_what_that_means() {
         let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../bpf/src/c");
         let mut seen = 0;
-        for file in std::fs::read_dir(sources).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for file in std::fs::read_dir(sources).unwrap().map(Result::unwrap) {
+            // What watches for `run --learn` judges nothing: calls left out are losses there.
+            if file.file_name().to_string_lossy().starts_with("watch") {
+                continue;
+            }
+            let text = std::fs::read_to_string(file.path()).unwrap();
             for kind in ["tp_btf", "fentry", "fexit", "iter"] {
                 for after in text.split(&format!("\nSEC(\"{kind}/")).skip(1) {
                     let at = after.find("pal_").unwrap();

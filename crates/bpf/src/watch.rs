@@ -16,6 +16,7 @@ use crate::load::{Attached, LoadError, attach, fit_programs, open};
 use crate::log::Capture;
 use crate::maps::MapError;
 use crate::ring::{Reader, RingError};
+use crate::stats;
 
 /// The compiled object.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/watch.bpf.o"));
@@ -43,7 +44,7 @@ pub struct Watch {
     tallies: MapHandle,
     capabilities: bool,
     // In this order: nothing runs any more when its maps go.
-    _programs: Vec<Attached>,
+    programs: Vec<Attached>,
     _object: Object,
 }
 
@@ -123,7 +124,7 @@ impl Watch {
         let reader = Reader::new(&map("pal_events")?).map_err(LoadError::Ring)?;
         let programs = attach(&object, &capture)?;
         let capabilities = !missing.iter().any(|missing| missing.program == CAPABLE);
-        Ok(Self { reader, tallies, capabilities, _programs: programs, _object: object })
+        Ok(Self { reader, tallies, capabilities, programs, _object: object })
     }
 
     /// Whether it sees capabilities used.
@@ -140,6 +141,13 @@ impl Watch {
     pub fn next(&mut self, wait: Duration, most: usize) -> Result<Vec<Result<Seen, abi::DecodeError>>, RingError> {
         self.reader.wait(wait)?;
         Ok(self.reader.take(most)?.iter().map(|record| abi::Event::decode(record).map(Seen::of)).collect())
+    }
+
+    /// Calls of the programs that the kernel left out, because one was running on that CPU already; for whichever task.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        let ids: Vec<_> = self.programs.iter().map(|program| (program.name.clone(), program.id)).collect();
+        stats::of(&ids).iter().map(|program| program.recursion_misses).sum()
     }
 
     /// What was not told so far.

@@ -137,6 +137,7 @@ struct Unsent {
     names: u64,
     compat: u64,
     queues: u64,
+    missed: u64,
 }
 
 // === impl Pipeline ===
@@ -341,7 +342,7 @@ impl Worker {
 impl Unsent {
     /// Tells what was lost; what finds no room is told the next time.
     fn tell(&mut self, enricher: &Enricher, sink: &mut Sink) {
-        let Self { ring, socket, sink: full, undecoded, late, audit, names, compat, queues } = self;
+        let Self { ring, socket, sink: full, undecoded, late, audit, names, compat, queues, missed } = self;
         let queue = |name: &'static str| LossPlace::Queue(name.into());
         let places = [
             (ring, LossPlace::RingBuffer),
@@ -353,6 +354,7 @@ impl Unsent {
             (names, queue("names that could not be read again")),
             (compat, queue("system calls of 32 bits, which tracepoints do not follow")),
             (queues, queue("queues of io_uring, which tracepoints do not follow")),
+            (missed, queue("calls that the kernel left out, of this run or another task")),
         ];
         for (count, place) in places {
             if *count == 0 {

@@ -38,6 +38,8 @@ impl Worker {
         }
         let begun = Instant::now();
         while !self.broken && self.turn(Duration::from_millis(5)) && begun.elapsed() < COUNT {}
+        self.unsent.missed += self.watch.missed();
+        self.unsent.tell(&self.enricher, &mut self.sink);
     }
 
     /// Returns whether there was anything.
