@@ -108,7 +108,7 @@ fn fast_path(configuration: Configuration, figures: &Figures, wanted: Wanted<'_>
         let rename = figures.added(configuration, "rename").map(|two| two / 2);
         checks.push(Check::at_most(format!("rename of a file: {title}"), RENAME, rename));
     }
-    if !matches!(configuration, Configuration::Palisade(Mix::Literal, _)) {
+    if !matches!(configuration, Configuration::FastPath(Mix::Literal, _)) {
         return checks;
     }
     for operation in HITS.into_iter().filter(|operation| wanted.has(operation)) {
@@ -126,8 +126,8 @@ fn fast_path(configuration: Configuration, figures: &Figures, wanted: Wanted<'_>
 pub(super) fn open_budget(configuration: Configuration, tables: &[Table]) -> Option<i64> {
     match configuration {
         Configuration::Unlabelled => Some(UNLABELLED),
-        Configuration::Palisade(Mix::Literal, _) => Some(HIT),
-        Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::NoFastPath(mix, count) => {
+        Configuration::FastPath(Mix::Literal, _) => Some(HIT),
+        Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::FastPath(mix, count) => {
             match mix {
                 // The base set's own globs are not allowed for: it is on unless a run turns it off.
                 Mix::Literal | Mix::Blocks => Some(LITERAL),

@@ -77,9 +77,7 @@ impl Findings {
                     (!proof.holds(), !denied)
                 }
                 Configuration::Unlabelled => (proof.holds(), !denied),
-                Configuration::Palisade(..) | Configuration::NoBase(..) | Configuration::NoFastPath(..) => {
-                    (proof.holds(), denied)
-                }
+                Configuration::Palisade(..) | Configuration::NoBase(..) | Configuration::FastPath(..) => (proof.holds(), denied),
                 Configuration::AppArmor(..) => (!proof.holds(), denied),
             };
             if !called {
@@ -172,7 +170,7 @@ impl Findings {
                 | Configuration::Unlabelled
                 | Configuration::Palisade(..)
                 | Configuration::NoBase(..)
-                | Configuration::NoFastPath(..) => figures.proof(&key).words(),
+                | Configuration::FastPath(..) => figures.proof(&key).words(),
             };
             let denied = match figures.text(&key, "denied") {
                 None => "-",
@@ -248,7 +246,7 @@ mod tests {
 
     fn findings(console: &str) -> Findings {
         Findings {
-            plan: Plan::quick(),
+            plan: Plan { operations: &["calibrate", "open-60", "denied"], ..Plan::quick() },
             figures: Figures::read(console),
             tables: Vec::new(),
             release: "6.1.0".to_owned(),
@@ -276,6 +274,9 @@ bench: literal-10 runs 1030
 bench: literal-1000 open-60 13010
 bench: literal-1000 denied 900
 bench: literal-1000 runs 1030
+bench: fast-path-literal-1000 open-60 11200
+bench: fast-path-literal-1000 denied 900
+bench: fast-path-literal-1000 runs 1030
 ";
 
     #[test]
@@ -285,6 +286,7 @@ bench: literal-1000 runs 1030
         let text = findings.markdown();
         assert!(text.contains("| attached, task of no workload | +400 | +350 | **OVER** |"), "{text}");
         assert!(text.contains("| 1,000 rules, literal | +2910 | +3300 | met |"), "{text}");
+        assert!(text.contains("| 1,000 rules, literal, fast path | +1100 | +1000 | **OVER** |"), "{text}");
         assert!(text.contains("| no Palisade (absolute) | 10,000 |  |  |"), "{text}");
     }
 
