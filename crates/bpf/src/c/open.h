@@ -98,12 +98,17 @@ static __always_inline u32 cache_super(u32 dev)
 	return number ? number : 1;
 }
 
+static __always_inline u64 cache_moves_of(u32 number)
+{
+	/* clang leaves the mask out where it knows a bound that the verifier of 6.1 does not */
+	asm volatile("" : "+r"(number));
+	return ((const volatile u64 *)pal_moves)[number & (CACHE_SUPERS - 1)];
+}
+
 /* Counters only grow, so their sum stands still only if each of them does. */
 static __always_inline u64 cache_moves(u32 supers)
 {
-	const volatile u64 *moves = pal_moves;
-
-	return moves[supers & 255] + moves[supers >> 8 & 255] + moves[supers >> 16 & 255];
+	return cache_moves_of(supers) + cache_moves_of(supers >> 8) + cache_moves_of(supers >> 16);
 }
 
 /*
