@@ -1,5 +1,4 @@
-//! `cargo xtask test`: one step after the other, the first that fails ends it; the tests themselves run beside each other,
-//! on this machine and in virtual machines, and all of them come to their end.
+//! `cargo xtask test`: one step after the other; the first that fails ends it.
 
 use std::path::Path;
 use std::process::Command;
@@ -66,11 +65,8 @@ const HOST_STEPS: &[HostStep] = &[
         arguments: &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
         environment: &[],
     },
-    HostStep { name: "tests, built", arguments: &["test", "--locked", "--workspace", "--no-run"], environment: &[] },
+    HostStep { name: "tests on this machine", arguments: &["test", "--locked", "--workspace"], environment: &[] },
 ];
-/// Beside the guests: much of it is waiting.
-const HOST_TESTS: HostStep =
-    HostStep { name: "tests on this machine", arguments: &["test", "--locked", "--workspace"], environment: &[] };
 
 /// Runs everything; with `vm` false all but the virtual machine.
 ///
@@ -81,11 +77,10 @@ pub fn test(vm: bool) -> Result<u8> {
         host(step)?;
     }
     if !vm {
-        host(&HOST_TESTS)?;
         eprintln!("xtask: SKIPPED: the virtual machine (--no-vm): nothing of BPF-LSM was tested");
         return Ok(0);
     }
-    everywhere()?;
+    in_guests()?;
     eprintln!("xtask: all passed");
     Ok(0)
 }
@@ -107,7 +102,7 @@ fn host(step: &HostStep) -> Result<()> {
     Ok(())
 }
 
-fn everywhere() -> Result<()> {
+fn in_guests() -> Result<()> {
     let binaries = GuestBinaries::build()?;
     let scratch = tempfile::tempdir().context("make a scratch directory")?;
     let files = payload(&binaries, scratch.path())?;
@@ -118,18 +113,11 @@ fn everywhere() -> Result<()> {
     }
     eprintln!("xtask: === tests in virtual machines");
     let results = thread::scope(|scope| {
-        let here = scope.spawn(|| host(&HOST_TESTS));
         let running = GUESTS
             .map(|guests| scope.spawn(|| guests.iter().map(|guest| in_guest(guest, &cache, files.clone())).collect::<Vec<_>>()));
-        let guests =
-            running.map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a virtual machine's thread panicked"))]));
-        let here = here.join().unwrap_or_else(|_| Err(anyhow!("the thread of the tests on this machine panicked")));
-        guests.into_iter().flatten().chain([here]).collect::<Vec<_>>()
+        running.map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a virtual machine's thread panicked"))]))
     });
-    let failed: Vec<String> = results.into_iter().filter_map(|result| Some(format!("{:#}", result.err()?))).collect();
-    if !failed.is_empty() {
-        bail!("{}", failed.join("; "));
-    }
+    results.into_iter().flatten().collect::<Result<()>>()?;
     if std::env::var_os(BYPASS_SWITCH).is_none() {
         eprintln!("xtask: SKIPPED: the bypass suite ({BYPASS_SWITCH}=1 runs it)");
         return Ok(());
