@@ -5,11 +5,11 @@
 #   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races,
 #                        opens, opens-controls (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
 #                        test-kernels`); all: everything but what needs a kernel's audit log
-# OPENS in the environment: judged opens of the stress test on each file system.
+# OPENS in the environment: judged opens of the stress test on each of two file systems.
 #
 # One line for each part, the figures in between; the last line counts the parts.
 set -u
-OPENS=${OPENS:-25000}
+OPENS=${OPENS:-50000}
 passed=0
 failed=0
 tar -xf decisions.tar

@@ -175,7 +175,8 @@ static __always_inline bool open_name(struct cache_question *q, struct dentry *d
  *   - the directory's path up to the root is the one that the states were computed from, because nothing that it depends
  *     on has changed from open_store() to that moment (cache.h);
  *   - the states are of that entry, because its version is even and has not changed from before to after.
- * The barriers and volatile reads keep clang from changing the order of reads, and x86 keeps it; the label does not carry PAL_LABEL_CACHE on other machines.
+ * The barriers and volatile reads keep clang from changing the order of reads, and x86 keeps it; on other machines the
+ * label does not carry PAL_LABEL_CACHE.
  */
 static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount, struct pal_task *task, u64 handle,
 				  u32 asked)

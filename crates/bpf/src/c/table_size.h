@@ -138,9 +138,9 @@ static __always_inline u64 SIZED(walk_all)(u32 slot, u32 id, u32 index, u32 offs
 }
 
 /*
- * walk_all() of automaton k over s->path; if s->split is set in two halves: to the directory's '/', where its state is noted for the cache,
- * and from s->split, over the name. The same as the whole walk: a state is all that an automaton knows of what it has
- * read (walk.rs, `a_walk_in_two_halves_is_the_whole_walk`).
+ * walk_all() of automaton k over s->path; if s->split is set in two halves: to the directory's '/', where its state is
+ * noted for the cache, and from s->split, over the name. The same as the whole walk: a state is all that an automaton
+ * knows of what it has read (walk.rs, `a_walk_in_two_halves_is_the_whole_walk`).
  */
 __noinline u64 SIZED(walk_split)(u32 slot, u32 id, u32 index, u32 k, u32 state)
 {
