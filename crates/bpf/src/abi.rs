@@ -4,8 +4,10 @@
 //! `from_le_bytes`, a number that stands for nothing is a [`DecodeError`], and nothing is ever transmuted.
 
 mod event;
+mod values;
 
-pub use event::{DecodeError, Event, ObjectKind, Operation, Verdict};
+pub use event::{DecodeError, Event};
+pub use values::{ObjectKind, Operation, Verdict};
 
 /// `PAL_ABI_VERSION`.
 pub const ABI_VERSION: u32 = 6;
