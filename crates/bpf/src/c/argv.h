@@ -13,9 +13,6 @@
 #ifndef PAL_ARGV_H
 #define PAL_ARGV_H
 
-/* Makes the compiler forget what it knows of a number, so that it does not leave out a check that the verifier needs. */
-#define FORGET(number) asm volatile("" : "+r"(number))
-
 #define PAGE_BYTES 4096
 #define ENTRY_PRESENT 1u
 #define ENTRY_HUGE 0x80u	/* never on a stack that is being set up */
@@ -155,6 +152,21 @@ __noinline int argv_tail(u32 index, u64 address)
 	return tail;
 }
 
+struct argv_component {
+	struct pal_scratch *s;
+	u32 end;
+	u32 length;
+};
+
+/* Whether a byte more belongs to the last component of what ends at `end`. */
+static long argv_component_step(u32 i, struct argv_component *c)
+{
+	if (i >= c->end || c->s->data[(c->end - i - 1) & (PAL_PATH_MAX - 1)] == '/')
+		return 1;
+	c->length = i + 1;
+	return 0;
+}
+
 /*
  * Notes the last component of the string that ends at s->data[end] as a name that the program is invoked by. Global, so
  * that what follows is not verified once for each length.
@@ -162,16 +174,14 @@ __noinline int argv_tail(u32 index, u64 address)
 __noinline int argv_note_name(u32 index, u32 end)
 {
 	struct pal_scratch *s = scratch_at(index);
-	u32 len = 0, which;
+	struct argv_component component = { .s = s, .end = end };
+	u32 len, which;
 
 	if (!s)
 		return -1;
 	which = s->names & 1;
-	for (u32 i = 0; i <= NAME_MAX; i++) {
-		if (len >= end || s->data[(end - len - 1) & (PAL_PATH_MAX - 1)] == '/')
-			break;
-		len++;
-	}
+	bpf_loop(NAME_MAX + 1, argv_component_step, &component, 0);
+	len = component.length;
 	/* A longer one is nobody's name. */
 	if (len > NAME_MAX)
 		len = 0;

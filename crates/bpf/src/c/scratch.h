@@ -12,6 +12,9 @@
 #ifndef PAL_SCRATCH_H
 #define PAL_SCRATCH_H
 
+/* Makes the compiler forget what it knows of a number, so that it does not leave out a check that the verifier needs. */
+#define FORGET(number) asm volatile("" : "+r"(number))
+
 /* Programs at once on one CPU: each needs the one below it to be preempted inside its hook. */
 #define SCRATCH_SLOTS 8
 #define SCRATCH_CPUS 64		/* a power of two */
@@ -102,7 +105,12 @@ struct pal_scratch {
 	struct evaluation with;
 	u32 from;		/* word of slot 0, from the start of a vector */
 
-	/* Vectors of the automata that accept something. */
+	u64 decision;		/* of one operation */
+	u64 strictest;		/* of those so far */
+
+	/* What the automata that accept something lead to. */
+	u32 column;
+	u32 cell;		/* of the last of them */
 	u32 found;
 	u32 vectors[PAL_AUTOMATA + 6];	/* room for an index of four bits */
 

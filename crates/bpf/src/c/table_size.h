@@ -138,9 +138,9 @@ static __always_inline u64 SIZED(walk_all)(u32 slot, u32 id, u32 index, u32 offs
 }
 
 /*
- * walk_all() of automaton k over s->path; if s->split is set in two halves: to the directory's '/', where its state is
- * noted for the cache, and from s->split, over the name. The same as the whole walk: a state is all that an automaton
- * knows of what it has read (walk.rs, `a_walk_in_two_halves_is_the_whole_walk`).
+ * walk_all() of automaton k over s->path in two halves: to the directory's '/', where its state is noted for the cache,
+ * and from s->split, which is set, over the name. The same as the whole walk: a state is all that an automaton knows of
+ * what it has read (walk.rs, `a_walk_in_two_halves_is_the_whole_walk`).
  */
 __noinline u64 SIZED(walk_split)(u32 slot, u32 id, u32 index, u32 k, u32 state)
 {
@@ -148,12 +148,7 @@ __noinline u64 SIZED(walk_split)(u32 slot, u32 id, u32 index, u32 k, u32 state)
 	u32 place = cache_place(k);
 	u64 end;
 
-	if (!s)
-		return TABLE_GONE;
-	/* Asked here and not by the callers, whose stack is full. */
-	if (!s->split)
-		return SIZED(walk_all)(slot, id, index, s->offset, state);
-	if (place >= CACHE_STATES)
+	if (!s || place >= CACHE_STATES)
 		return TABLE_GONE;
 	/* kept in the slot, not on the stack: of that the longest chain of calls leaves nothing */
 	s->first = s->path[s->split & (PAL_PATH_MAX - 1)];
@@ -169,6 +164,14 @@ __noinline u64 SIZED(walk_split)(u32 slot, u32 id, u32 index, u32 k, u32 state)
 	}
 	s->states[place] = state;
 	return SIZED(walk_all)(slot, id, index, READ_ONCE(s->split), state);
+}
+
+/* The walk of a judgement, in halves where the cache is to know the directory's states. */
+static __always_inline u64 SIZED(walk_path)(u32 slot, u32 id, u32 index, const struct pal_scratch *s, u32 k, u32 state)
+{
+	if (s->split)
+		return SIZED(walk_split)(slot, id, index, k, state);
+	return SIZED(walk_all)(slot, id, index, s->offset, state);
 }
 
 struct SIZED(composition) {
@@ -299,7 +302,7 @@ __noinline u64 SIZED(base_set)(u32 slot, u32 id, u32 index)
 	a = &table->header.class[s->class & (PAL_CLASSES - 1)].a[PAL_BASE_SET];
 	if (!a->start || s->status == PATH_NONE)
 		return 0;
-	end = SIZED(walk_split)(slot, id, index, PAL_BASE_SET, a->start);
+	end = SIZED(walk_path)(slot, id, index, s, PAL_BASE_SET, a->start);
 	if (end & TABLE_GONE)
 		return TABLE_GONE;
 	return (u32)SIZED(word)(table, a->cells + (end & PAL_ACCEPT_MASK));
@@ -315,14 +318,65 @@ static __always_inline u32 SIZED(cell)(const struct SIZED(table) *table, u32 cel
 	return decision;
 }
 
+struct SIZED(judgement) {
+	const struct SIZED(table) *table;
+	struct pal_scratch *s;
+	u32 slot;
+	u32 id;
+	u32 index;
+	u32 first;
+	bool gone;
+};
+
+/*
+ * Walks automaton k (<= PAL_MULTI_CALL) of the class, that for multi-call programs over invocation name `name`, and notes
+ * what it accepts. Whether the table is still there.
+ */
+static __always_inline bool SIZED(meet)(const struct SIZED(table) *table, const struct pal_class *c, struct pal_scratch *s,
+					u32 slot, u32 id, u32 index, u32 k, u32 name)
+{
+	u32 state = c->a[k].start, accept;
+	u64 end;
+
+	if (!state)
+		return true;
+	/* The name stands behind the path's end: let the automaton run on. */
+	if (k == PAL_MULTI_CALL)
+		place_name(index, name);
+	end = SIZED(walk_path)(slot, id, index, s, k, state);
+	if (k == PAL_MULTI_CALL)
+		s->path[PATH_END] = 0;
+	if (end & TABLE_GONE)
+		return false;
+	accept = end & PAL_ACCEPT_MASK;
+	if (!accept)
+		return true;
+	s->cell = c->a[k].cells + accept * c->ncols;
+	s->vectors[s->found & 15] = SIZED(word)(table, c->a[k].vectors + accept * c->ncols + s->column);
+	s->found++;
+	return true;
+}
+
+/* The automata from x->first: the globs, then the one for multi-call programs, once for each name (2 at most). */
+static long SIZED(meet_step)(u32 i, struct SIZED(judgement) *x)
+{
+	const struct pal_class *c = &x->table->header.class[x->s->class & (PAL_CLASSES - 1)];
+	u32 number = x->first + i, k = number > c->globs ? PAL_MULTI_CALL : number;
+
+	FORGET(k);
+	x->gone = k > PAL_MULTI_CALL ||
+		  !SIZED(meet)(x->table, c, x->s, x->slot, x->id, x->index, k, number - c->globs - 1);
+	return x->gone;
+}
+
 /* The decision for what stands in s: the strictest of its operations. */
 __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 {
 	const struct SIZED(table) *table = SIZED(table_at)(slot);
 	struct pal_scratch *s = scratch_at(index);
 	const struct pal_class *c;
-	u32 column, cell;
-	u64 strictest = 0;
+	u32 column, cell, first, rest;
+	u64 strictest;
 
 	if (!table || table->header.table_id != id || !s)
 		return TABLE_GONE;
@@ -335,51 +389,48 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 		return s->device ? SIZED(device)(table, c, unresolvable) : unresolvable;
 	}
 	column = SIZED(word)(table, c->colmap + s->source * 2 + s->terminal);
-	cell = c->a[0].cells;
+	s->column = column;
+	s->cell = c->a[0].cells;
 	s->found = 0;
-	if (s->status == PATH_NONE)
-		cell += s->row * c->ncols;
-	/* Automata 0 to globs (8 at most), then the one for multi-call programs, once for each name (2 at most). */
-	for (u32 i = 0; i < PAL_AUTOMATA; i++) {
-		u32 k = i, state, accept;
-		u64 end;
-
-		if (s->status == PATH_NONE)
-			break;
-		if (i > c->globs) {
-			if (i - c->globs > s->names)
-				break;
-			k = PAL_MULTI_CALL;
-		}
-		state = c->a[k].start;
-		if (!state)
-			continue;
-		/* The name stands behind the path's end: let the automaton run on. */
-		if (k == PAL_MULTI_CALL)
-			place_name(index, i - c->globs - 1);
-		end = SIZED(walk_split)(slot, id, index, k, state);
-		s->path[PATH_END] = 0;
-		if (end & TABLE_GONE)
+	/* More than two are rare, and with bpf_loop(): a loop here would have what follows verified once for each of them. */
+	if (s->status == PATH_NONE) {
+		s->cell += s->row * c->ncols;
+	} else {
+		first = 1;
+		if (!SIZED(meet)(table, c, s, slot, id, index, 0, 0))
 			return TABLE_GONE;
-		accept = end & PAL_ACCEPT_MASK;
-		if (!accept)
-			continue;
-		cell = c->a[k].cells + accept * c->ncols;
-		s->vectors[s->found & 15] = SIZED(word)(table, c->a[k].vectors + accept * c->ncols + column);
-		s->found++;
+		if (c->globs) {
+			if (!SIZED(meet)(table, c, s, slot, id, index, 1, 0))
+				return TABLE_GONE;
+			first = 2;
+		}
+		rest = c->globs + 1 + s->names - first;
+		if (rest) {
+			struct SIZED(judgement) x = {
+				.table = table, .s = s, .slot = slot, .id = id, .index = index, .first = first,
+			};
+
+			bpf_loop(rest < PAL_AUTOMATA ? rest : PAL_AUTOMATA, SIZED(meet_step), &x, 0);
+			if (x.gone)
+				return TABLE_GONE;
+		}
 	}
+	cell = s->cell + column;
+	s->strictest = 0;
+	/*
+	 * What has been come to is kept in s, which the verifier knows nothing of: else it would verify what follows for each
+	 * way to it.
+	 */
 	for (u32 operation = 0; operation < 2; operation++) {
 		u64 decision;
 
 		if (!(s->operations & 1 << operation))
 			continue;
-		if (s->found > 1) {
-			decision = SIZED(compose)(slot, id, index, operation);
-			if (decision & TABLE_GONE)
-				return TABLE_GONE;
-		} else {
-			decision = SIZED(decision)(table, SIZED(cell)(table, cell + column, operation, s->owner));
-		}
+		if (s->found > 1)
+			s->decision = SIZED(compose)(slot, id, index, operation);
+		else
+			s->decision = SIZED(decision)(table, SIZED(cell)(table, cell, operation, s->owner));
+		decision = READ_ONCE(s->decision);
 		if (names_posture(decision)) {
 			u64 passes = SIZED(base_set)(slot, id, index);
 
@@ -387,20 +438,22 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 				return TABLE_GONE;
 			if (passes >> operation & 1)
 				decision = c->base;
-			if ((u32)decision == PAL_COMPOSE) {
+			if ((u32)decision == PAL_COMPOSE)
 				decision = SIZED(compose)(slot, id, index, operation | COMPOSE_BASE);
-				if (decision & TABLE_GONE)
-					return TABLE_GONE;
-			}
+			s->decision = decision;
 		}
+		decision = READ_ONCE(s->decision);
+		if (decision & TABLE_GONE)
+			return TABLE_GONE;
 		if (s->device)
 			decision = SIZED(device)(table, c, decision);
 		/* Of two as strict, one without a shadow: audited policies would not change the whole then. */
+		strictest = READ_ONCE(s->strictest);
 		if (strictness(decision) > strictness(strictest) || !strictest ||
 		    (strictness(decision) == strictness(strictest) && !(decision & DECISION_SHADOW)))
-			strictest = decision;
+			s->strictest = decision;
 	}
-	return strictest;
+	return READ_ONCE(s->strictest);
 }
 
 /* The accept set that an automaton ends in, from a state of the cache and over a file's name. */

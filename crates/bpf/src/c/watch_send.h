@@ -12,9 +12,6 @@
 
 #define SUN_PATH 108u
 
-/* Makes the compiler forget what it knows of a number, so that it does not leave out a check that the verifier needs. */
-#define FORGET(number) asm volatile("" : "+r"(number))
-
 /* An argument of the call, counted from 1. */
 static __always_inline u64 argument(const struct pal_scratch *s, u32 number)
 {
