@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! lifecycle PALISADE     runs all of it
-//! lifecycle hold VERSION   protects the reader's cgroup, then waits to be killed: the palisade of a version
+//! lifecycle hold VERSION [WHILE]   protects the reader's cgroup, then waits to be killed: the palisade of a version; with
+//!                        WHILE, a path, it leaves in order when nothing is there any more
 //! ```
 //! A build of another ABI version is stood in for by this one under that version's name.
 
@@ -46,7 +47,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let mut checks = Checks::default();
     let done = match words.first().map(String::as_str) {
-        Some("hold") => hold(words.get(1).and_then(|word| word.parse().ok()).unwrap_or(ABI_VERSION)),
+        Some("hold") => {
+            let version = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(ABI_VERSION);
+            hold(version, words.get(2).map(Path::new))
+        }
         Some(palisade) => all(&mut checks, palisade),
         None => Err("usage: lifecycle PALISADE".into()),
     };
@@ -74,6 +78,8 @@ fn all(checks: &mut Checks, palisade: &str) -> Outcome<()> {
 
     // The old version protects it, and its palisade is killed.
     let mut holder = hold_by(OLD)?;
+    // What it opened just before it tells a moment later.
+    std::thread::sleep(Duration::from_millis(500));
     reader.forget()?;
     holder.kill()?;
     holder.wait()?;
@@ -160,15 +166,18 @@ fn hold_by(version: u32) -> Outcome<Child> {
     Ok(child)
 }
 
-fn hold(version: u32) -> Outcome<()> {
+fn hold(version: u32, while_there: Option<&Path>) -> Outcome<()> {
     // Of the old version no more than the test needs.
     let only = (version != ABI_VERSION).then_some(LABELS_AND_OPENS);
-    let _protected = protect(Cgroup::open(Path::new(CGROUP))?, version, only)?;
+    fs::create_dir_all(CGROUP)?;
+    let (enforcer, workload) = protect(Cgroup::open(Path::new(CGROUP))?, version, only)?;
     println!("protected");
     std::io::stdout().flush()?;
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
+    while while_there.is_none_or(Path::exists) {
+        std::thread::sleep(Duration::from_millis(100));
     }
+    enforcer.release(workload)?;
+    Ok(())
 }
 
 fn mk_cgroup(name: &str) -> Outcome<PathBuf> {

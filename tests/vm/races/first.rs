@@ -20,13 +20,13 @@ pub(crate) fn first(checks: &mut Checks, scene: &mut Scene) -> Outcome<()> {
         let cgroup = scene.cgroup()?;
         let mut running = Vec::new();
         for _ in 0..STORMS {
-            running.push(storm(&cgroup, 60)?);
+            running.push(storm(&cgroup, 30)?);
         }
         for child in &mut running {
             drop(child.stdin.take());
         }
         // Somewhere among their forks.
-        thread::sleep(Duration::from_millis(150));
+        thread::sleep(Duration::from_millis(300));
         let protected = scene.protect_cgroup(cgroup, SPEC)?;
         // Those that are begun from here on, by processes that were there before: none may pass.
         let late = enter_and_exec(&protected.cgroup, 8)?;

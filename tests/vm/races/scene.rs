@@ -13,6 +13,7 @@ use palisade_agent::enforce::table::Table;
 use palisade_agent::health::{Counters, Trouble};
 use palisade_bpf::abi::{ABI_VERSION, Counter};
 use palisade_bpf::load::LoadOptions;
+use palisade_bpf::pins::Pins;
 use palisade_policy::SourceFile;
 use palisade_ruleset::{Mode, NoLinks, RuleSet, Workload};
 use palisade_system_tests::LABELS_AND_OPENS;
@@ -46,6 +47,8 @@ pub(crate) struct Scene {
     runs: u64,
     version: u32,
     begun: Counters,
+    /// Others held the programs already, and will when this has gone.
+    held: bool,
 }
 
 /// A cgroup under a table.
@@ -163,11 +166,12 @@ impl Scene {
         if let Programs::RoomFor(tasks) = programs {
             load.tasks = tasks;
         }
+        let held = Pins::of_version(version).root().exists();
         let began = Instant::now();
         let enforcer = BpfEnforcer::open_as(id, Opening { version, load })?;
-        println!("  loaded in {:.1} s", began.elapsed().as_secs_f64());
+        println!("  {} in {:.1} s", if held { "adopted" } else { "loaded" }, began.elapsed().as_secs_f64());
         let begun = Counters::read(enforcer.maps(), &enforcer.pins().programs()?)?;
-        Ok(Self { enforcer, runs: 0, version, begun })
+        Ok(Self { enforcer, runs: 0, version, begun, held })
     }
 
     /// Puts a new cgroup under a table.
@@ -229,7 +233,11 @@ impl Scene {
         checks.say("no thread that has ended keeps a label", labelled()?.is_empty());
         let pins = self.enforcer.pins().root().to_owned();
         self.enforcer.leave()?;
-        checks.say("the programs are detached", !pins.exists());
+        if self.held {
+            checks.say("the programs stay for who held them before", pins.exists());
+        } else {
+            checks.say("the programs are detached", !pins.exists());
+        }
         Ok(())
     }
 }
