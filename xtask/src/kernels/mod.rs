@@ -123,8 +123,7 @@ fn one(
     match &report.outcome {
         Outcome::Exited(0) => {}
         Outcome::Exited(_) => {
-            let failed = report.console.lines().filter(|line| line.starts_with("=== ") && line.ends_with(": FAILED"));
-            problems.extend(failed.map(|line| line.trim_start_matches("=== ").to_owned()));
+            problems.extend(suite::failed_parts(&report.console).iter().map(ToString::to_string));
         }
         Outcome::Failed(cause) => problems.push(cause.to_string()),
     }

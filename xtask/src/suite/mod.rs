@@ -7,10 +7,12 @@
 //! ```
 
 mod demo;
+mod failures;
 mod guest;
 mod test;
 
 pub use demo::demo;
+pub(crate) use failures::failed_parts;
 pub use guest::GuestBinaries;
 pub(crate) use guest::{target_dir, workspace};
 pub(crate) use test::payload;

@@ -1,12 +1,15 @@
-//! `cargo xtask test`: one step after the other; the first that fails ends it.
+//! `cargo xtask test`: formatting, lints and builds one after the other, of which the first that fails ends it; then the
+//! tests on this machine, which mostly wait, beside those in virtual machines, and each comes to its end.
 
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use super::failures::failed_parts;
 use super::guest::{self, GuestBinaries};
 use crate::vm::{self, Cache, ConsoleSink, Outcome, PayloadFile, Vm};
 
@@ -29,7 +32,7 @@ struct Guest {
 
 /// Two guests beside each other, each with what comes after the other in it; shared out to take about as long.
 const GUESTS: [&[Guest]; 2] = [
-    &[Guest { name: "corpus", groups: &["corpus", "learn", "lifecycle", "races"], kernel: "6.1", append: "", processors: 2 }],
+    &[Guest { name: "corpus", groups: &["corpus", "learn", "races", "lifecycle"], kernel: "6.1", append: "", processors: 2 }],
     &[
         Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "", processors: 2 },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
@@ -55,18 +58,22 @@ const STRESS_OPENS: u32 = 50_000;
 struct HostStep {
     name: &'static str,
     arguments: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
 }
 
 const HOST_STEPS: &[HostStep] = &[
-    HostStep { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
-    HostStep {
-        name: "lints",
-        arguments: &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        environment: &[],
-    },
-    HostStep { name: "tests on this machine", arguments: &["test", "--locked", "--workspace"], environment: &[] },
+    HostStep { name: "format", arguments: &["fmt", "--all", "--check"] },
+    HostStep { name: "lints", arguments: &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"] },
+    HostStep { name: "tests, built", arguments: &["test", "--locked", "--workspace", "--no-run"] },
 ];
+/// All of them, whichever fails.
+const HOST_TESTS: HostStep =
+    HostStep { name: "tests on this machine", arguments: &["test", "--locked", "--workspace", "--no-fail-fast"] };
+/// What its lines begin with among those of guests.
+const HERE: &str = "here";
+/// How libtest begins what it says of the tests that failed.
+const FAILURES: &str = "failures:";
+/// So many lines of that are said again at the end.
+const FAILURE_LINES: usize = 60;
 
 /// Runs everything; with `vm` false all but the virtual machine.
 ///
@@ -77,32 +84,46 @@ pub fn test(vm: bool) -> Result<u8> {
         host(step)?;
     }
     if !vm {
+        tests_here()?;
         eprintln!("xtask: SKIPPED: the virtual machine (--no-vm): nothing of BPF-LSM was tested");
         return Ok(0);
     }
-    in_guests()?;
+    everywhere()?;
     eprintln!("xtask: all passed");
     Ok(0)
 }
 
 fn host(step: &HostStep) -> Result<()> {
-    let HostStep { name, arguments, environment } = step;
-    eprintln!("xtask: === {name}: cargo {}", arguments.join(" "));
     let started = Instant::now();
-    let status = Command::new(env!("CARGO"))
-        .args(*arguments)
-        .current_dir(guest::workspace())
-        .envs(environment.iter().copied())
-        .status()
-        .context("start cargo")?;
-    eprintln!("xtask: === {name}: {:.0} s", started.elapsed().as_secs_f64());
-    if !status.success() {
-        bail!("{name} failed");
-    }
-    Ok(())
+    let status = step.command().status().context("start cargo")?;
+    step.done(started, status.success())
 }
 
-fn in_guests() -> Result<()> {
+/// The tests on this machine, each line behind a name; those that failed once more in the error.
+fn tests_here() -> Result<()> {
+    let started = Instant::now();
+    let (reader, writer) = io::pipe().context("make a pipe")?;
+    let mut command = HOST_TESTS.command();
+    command.stdout(writer.try_clone().context("duplicate a pipe")?).stderr(writer);
+    let mut child = command.spawn().context("start cargo")?;
+    // With it go the ends of the pipe, so that it ends when cargo does.
+    drop(command);
+    let mut failures = Vec::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.context("read what cargo says")?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        // A closed standard output is no reason to stop.
+        let _ = writeln!(io::stdout(), "{HERE:<7} | {line}");
+        if line == FAILURES || (!failures.is_empty() && failures.len() < FAILURE_LINES) {
+            failures.push(line);
+        }
+    }
+    let status = child.wait().context("wait for cargo")?;
+    let failures: String = failures.iter().map(|line| format!("\n    {line}")).collect();
+    HOST_TESTS.done(started, status.success()).map_err(|error| anyhow!("{error}{failures}"))
+}
+
+fn everywhere() -> Result<()> {
     let binaries = GuestBinaries::build()?;
     let scratch = tempfile::tempdir().context("make a scratch directory")?;
     let files = payload(&binaries, scratch.path())?;
@@ -111,18 +132,28 @@ fn in_guests() -> Result<()> {
     for guest in GUESTS.iter().copied().flatten() {
         vm::prepare(&cache, &guest.kernel.parse()?, false)?;
     }
-    eprintln!("xtask: === tests in virtual machines");
+    eprintln!("xtask: === tests on this machine and in virtual machines");
     let results = thread::scope(|scope| {
+        let here = scope.spawn(tests_here);
         let running = GUESTS
             .map(|guests| scope.spawn(|| guests.iter().map(|guest| in_guest(guest, &cache, files.clone())).collect::<Vec<_>>()));
-        running.map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a virtual machine's thread panicked"))]))
+        let here = here.join().unwrap_or_else(|_| Err(anyhow!("the thread of the tests on this machine panicked")));
+        let guests =
+            running.map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a virtual machine's thread panicked"))]));
+        guests.into_iter().flatten().chain([here]).collect::<Vec<_>>()
     });
-    results.into_iter().flatten().collect::<Result<()>>()?;
+    together(results.into_iter())?;
     if std::env::var_os(BYPASS_SWITCH).is_none() {
         eprintln!("xtask: SKIPPED: the bypass suite ({BYPASS_SWITCH}=1 runs it)");
         return Ok(());
     }
     in_guest(&BYPASS, &cache, files)
+}
+
+/// All the errors, so that the last lines say what failed in each guest and not only in the first.
+fn together(results: impl Iterator<Item = Result<()>>) -> Result<()> {
+    let errors: Vec<String> = results.filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\n")) }
 }
 
 fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()> {
@@ -144,6 +175,7 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
             memory_mib: GUEST_MEMORY_MIB,
             files,
             out: Some(out.clone()),
+            log: Some(out.join("console.txt")),
             console: ConsoleSink::Named(name),
             kernel: kernel.parse()?,
             append: (*append).to_owned(),
@@ -154,8 +186,11 @@ fn in_guest(guest: &Guest, cache: &Cache, files: Vec<PayloadFile>) -> Result<()>
     eprintln!("xtask: {name}: {}", report.summary());
     match report.outcome {
         Outcome::Exited(0) => Ok(()),
-        Outcome::Exited(code) => bail!("{name}, in a virtual machine, failed (exit code {code}); details in {}", out.display()),
-        Outcome::Failed(_) => bail!("the virtual machine of {name} gave no result"),
+        Outcome::Exited(code) => {
+            let parts: String = failed_parts(&report.console).iter().map(|part| format!("\n  {part}")).collect();
+            bail!("{name}, in a virtual machine, failed (exit code {code}); details in {}{parts}", out.display())
+        }
+        Outcome::Failed(cause) => bail!("the virtual machine of {name} gave no result: {cause}"),
     }
 }
 
@@ -207,4 +242,24 @@ pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<Pa
         files.push(PayloadFile::new(guest::workspace().join(path), name)?);
     }
     Ok(files)
+}
+
+// === impl HostStep ===
+
+impl HostStep {
+    /// Says what is done.
+    fn command(&self) -> Command {
+        let Self { name, arguments } = self;
+        eprintln!("xtask: === {name}: cargo {}", arguments.join(" "));
+        let mut command = Command::new(env!("CARGO"));
+        command.args(*arguments).current_dir(guest::workspace());
+        command
+    }
+
+    fn done(&self, started: Instant, success: bool) -> Result<()> {
+        let Self { name, .. } = self;
+        eprintln!("xtask: === {name}: {:.0} s", started.elapsed().as_secs_f64());
+        ensure!(success, "{name} failed");
+        Ok(())
+    }
 }
