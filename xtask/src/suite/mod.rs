@@ -1,8 +1,10 @@
 //! `cargo xtask test` and `cargo xtask demo`: everything that guards main, and everything that a newcomer wants to see.
 //!
 //! ```text
-//! test: fmt -> clippy -> cargo test (unit, properties, oracle, corpus by decide(), native) -> guest binaries -> VM:
-//!       corpus under BPF-LSM on ext4 and in containers of runc on overlayfs, `run` scenarios, nginx
+//! test: fmt -> clippy -> builds -> beside each other, each to its end:
+//!         cargo test (unit, properties, oracle, corpus by decide(), native)
+//!         two rows of guests (test.rs, GUESTS): the corpus under BPF-LSM, `run`, containers, learning, races, ...
+//!       -> what failed, once more
 //! demo: nginx under its policy with the best back end here; where that is not BPF-LSM, in the VM as well
 //! ```
 
