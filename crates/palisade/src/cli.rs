@@ -36,11 +36,17 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  palisade run --policy nginx.yaml -- nginx -g 'daemon off;'   deny everything that nginx.yaml does not allow
-  palisade probe                                            what can be enforced here, and why not more
-  palisade policy check nginx.yaml                          what is wrong, and what is worth knowing
-  palisade policy explain nginx.yaml --exec /bin/sh         would it run, and which rule says so
-  palisade policy test nginx.test.yaml                      expected verdicts, as a test
+  # deny everything that nginx.yaml does not allow
+  palisade run --policy nginx.yaml -- nginx -g 'daemon off;'
+  # what can be enforced here, and why not more
+  palisade probe
+  # what is wrong with a policy, and what is worth knowing
+  palisade policy check nginx.yaml
+  # would it run, and which rule says so
+  palisade policy explain nginx.yaml --exec /bin/sh
+  # expected verdicts, as a test
+  palisade policy test nginx.test.yaml
+  # tab completion
   palisade completions bash > /etc/bash_completion.d/palisade";
 
 /// Parses the arguments and does what they say.

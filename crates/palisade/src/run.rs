@@ -113,14 +113,17 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   palisade run --policy nginx.yaml -- nginx -g 'daemon off;'
-  palisade run --audit --policy nginx.yaml -- nginx -g 'daemon off;'      nothing is denied, only told
+  # deny nothing, only tell
+  palisade run --audit --policy nginx.yaml -- nginx -g 'daemon off;'
   palisade run --policy p.yaml --json --output events.json -- ./server
-  palisade run --policy p.yaml --enforcer landlock --gaps -- ./server      no root needed
-  palisade run --learn nginx.yaml --tests -- nginx -g 'daemon off;'       watch it, and write its policy
+  # without root, and what that leaves out
+  palisade run --policy p.yaml --enforcer landlock --gaps -- ./server
+  # watch it, and write its policy
+  palisade run --learn nginx.yaml --tests -- nginx -g 'daemon off;'
 
-The exit code is the command's; 128 and the number of a signal that ended it. Of Palisade's own: 2 if the policies or
-the command line cannot be used or no back end serves, 126 or 127 if the command cannot be executed, 125 if it could not
-be confined.";
+The exit code is the command's; 128 and the number of a signal that ended it. Of Palisade's own: 2 if the policies or \
+the command line cannot be used or no back end serves, 126 or 127 if the command cannot be executed, 125 if it could \
+not be confined.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Enforcer {

@@ -20,7 +20,7 @@ Examples:
   palisade policy compile policies/ --stats
   palisade policy compile policies/ --stats --json
 
-All policies of the files are compiled together, as for a workload that all of them select; host
+All policies of the files are compiled together, as for a workload that all of them select; host \
 policies as for a host. Exit code 1 if a limit is exceeded: the rules to blame are listed.";
 
 /// Arguments of `compile`.

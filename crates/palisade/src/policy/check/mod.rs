@@ -36,7 +36,8 @@ const EXAMPLES: &str = "\
 Examples:
   palisade policy check nginx.yaml
   palisade policy check policies/ --json
-  palisade policy check nginx.yaml --root ./image    also: links, libraries, data, as in this tree
+  # also: links, libraries, data, as in this tree
+  palisade policy check nginx.yaml --root ./image
   kubectl get ksp -A -o yaml | palisade policy check -
 
 Errors keep a policy from being used; notes do not. Exit code 1 if there are errors.";
