@@ -97,12 +97,29 @@ static __always_inline void task_forget(u32 tid)
 	tid_unmark(tid);
 }
 
+struct loader_name {
+	char name[64];
+	bool is_loader;
+};
+
+/* Whether ".so" stands at i + 3. With bpf_loop(): every program has this in it, and a loop was a tenth of its verification. */
+static long loader_step(u32 i, struct loader_name *l)
+{
+	u32 at = (i + 3) & 63;
+
+	if (at > 60)
+		return 1;
+	l->is_loader = l->name[at] == '.' && l->name[at + 1] == 's' && l->name[at + 2] == 'o';
+	return l->is_loader;
+}
+
 /* Whether a program of this name is a dynamic loader: ld-*.so*, ld.so*, ld-musl-*. */
 static __always_inline bool is_loader(struct dentry *dentry)
 {
-	char name[64] = {};
+	struct loader_name l = {};
+	const char *name = l.name;
 
-	if (bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name) < 0)
+	if (bpf_probe_read_kernel_str(l.name, sizeof(l.name), dentry->d_name.name) < 0)
 		return true;
 	if (name[0] != 'l' || name[1] != 'd')
 		return false;
@@ -115,10 +132,8 @@ static __always_inline bool is_loader(struct dentry *dentry)
 	/* A name that begins like a loader's and does not end in 63 bytes is taken for one. */
 	if (name[62])
 		return true;
-	for (int i = 3; i < 60; i++)
-		if (name[i] == '.' && name[i + 1] == 's' && name[i + 2] == 'o')
-			return true;
-	return false;
+	bpf_loop(57, loader_step, &l, 0);
+	return l.is_loader;
 }
 
 /* The program of a task as the kernel knows it now: identity and loader flag. Its source class is found when needed. */
