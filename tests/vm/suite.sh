@@ -29,6 +29,12 @@ part() { # NAME COMMAND...
 	fi
 }
 
+# How long the kernel waits before it lets go of what somebody may still read. Most of a corpus's time is such waits, with
+# nothing to find in them: "quick" there. Where moments count it is "usual".
+grace() { # quick|usual
+	if [ "$1" = quick ]; then echo 1; else echo 0; fi >/sys/kernel/rcu_expedited
+}
+
 # Loading the programs takes up to half a minute under emulation: one palisade, which reads no events, holds them for the
 # parts that only need them to be there.
 held() {
@@ -61,6 +67,7 @@ corpus() { # NAME ARGUMENTS...
 }
 
 run() {
+	grace quick
 	unheld
 	part "run: what it promises (kill -9, 20 at once, one in another, losses counted)" sh scenarios.sh /payload/minirun
 	held
@@ -68,18 +75,21 @@ run() {
 }
 
 corpus_ext4() {
+	grace quick
 	held
 	part "corpus under BPF-LSM on ext4" corpus ext4
 }
 
 lifecycle() {
 	unheld
+	grace usual
 	part "the kernel side is adopted, upgraded, detached, cleaned up" ./lifecycle /payload/palisade
 }
 
 # Races want a kernel that preempts wherever it can; those of a kernel whose model cannot be chosen show less, and say so.
 races() {
 	held
+	grace usual
 	debugfs
 	echo full >/sys/kernel/debug/sched/preempt || echo "SKIPPED: preempt=full: this kernel's model cannot be chosen"
 	part "races under preempt=full" ./races
@@ -104,17 +114,20 @@ debugfs() {
 }
 
 containers() { # ARGUMENTS...
+	grace quick
 	held
 	part "corpus under BPF-LSM in containers of runc on overlayfs" corpus runc --setting runc "$@"
 }
 
 learn() {
+	grace quick
 	held
 	part "policies learned, and the same work again under them" bash learn.sh /payload/palisade
 }
 
 bypass() {
 	unheld
+	grace usual
 	mkdir -p /var/bypass
 	part "bypass suite on ext4, each attack with its control" bash bypass.sh /payload/bypass attacks.tsv /var/bypass/suite \
 		/payload/minirun /payload/minirun-controls
@@ -125,12 +138,14 @@ bypass() {
 
 opens() {
 	held
+	grace usual
 	part "opens while paths and tables change, ext4: $OPENS judged" bash stress.sh ext4 "$OPENS"
 	part "opens while paths and tables change, overlayfs: $OPENS judged" bash stress.sh overlay "$OPENS"
 }
 
 opens_controls() {
 	unheld
+	grace usual
 	part "opens without a part of the cache's key: each must fail" bash stress.sh controls
 }
 
@@ -143,6 +158,8 @@ for group; do
 	containers-whole) containers ;;
 	# From Linux 6.7 a mapping of an overlay's file is one of the layer's.
 	mappings)
+		grace quick
+		grace quick
 		held
 		part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: "
 		;;
@@ -159,6 +176,7 @@ for group; do
 		run
 		corpus_ext4
 		containers
+		grace quick
 		held
 		part "executable mappings through an overlay" corpus mappings --setting overlay --filter "map_exec: "
 		learn
