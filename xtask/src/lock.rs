@@ -29,7 +29,7 @@ impl FileLock {
                 return Err(error).with_context(|| format!("lock {}", path.display()));
             }
         }
-        eprintln!("xtask: {purpose}: another xtask is at it, waiting");
+        eprintln!("xtask: {purpose}: another xtask, or another of its guests, is at it; waiting");
         file.lock().with_context(|| format!("lock {}", path.display()))?;
         Ok(Self { _file: file })
     }
