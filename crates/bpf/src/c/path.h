@@ -18,9 +18,17 @@
 #define STEPS_DIRECT 64
 /* Steps of path_climb(): a path of 4,095 bytes can have 2,047 components; the rest is for mounts. */
 #define STEPS_CLIMB 2304
-#define TRIES 8
-/* Polls for a change in progress to end: its CPU may itself be descheduled by a hypervisor inside the locked part. */
-#define POLLS 4096
+/*
+ * Walks that may meet a change before the path counts as unresolvable, which refuses the access. On a virtual machine that
+ * gets half of its processors a walk is as often interrupted as not while others rename and mount all the time: of 50,110
+ * opens one was wrongly refused after 8.
+ */
+#define TRIES 64
+/*
+ * Polls for a change in progress to end, some 10 ms: its CPU may itself be descheduled by a hypervisor inside the locked
+ * part. The kernel's own readers of these locks wait without a limit.
+ */
+#define POLLS (1 << 18)
 
 /*
  * Kernel variables without a BTF entry: an address to read from. Kernels that list functions alone
@@ -245,40 +253,65 @@ static long poll_quiet(u32 i, void *unused)
 	return !((sequence_of(&rename_lock) | sequence_of(&mount_lock)) & 1);
 }
 
+struct path_search {
+	u32 index;
+	int status;
+};
+
+#define PATH_UNSTABLE -1	/* something changed meanwhile */
+
+static __always_inline int path_once(struct pal_scratch *s, u32 index)
+{
+	struct super_block *super;
+	struct vfsmount *v;
+	unsigned long magic;
+	int status;
+
+	s->rename_seq = sequence_of(&rename_lock);
+	s->mount_seq = sequence_of(&mount_lock);
+	barrier();
+	v = (void *)s->start_mount;
+	s->dentry = s->start_dentry;
+	s->mount = s->start_mount;
+	s->crossings = 0;
+	s->offset = PATH_END;
+	s->path[PATH_END] = 0;
+	FETCH(s->root, v->mnt_root);
+	FETCH(super, v->mnt_sb);
+	FETCH(magic, super->s_magic);
+	s->proc = magic == PROC_SUPER_MAGIC;
+	status = path_climb(index);
+	if (!is_stable(s))
+		return PATH_UNSTABLE;
+	path_finish(s);
+	return status;
+}
+
+/* With bpf_loop(), so that a walk is verified once and not for each try. */
+static long path_try(u32 try, struct path_search *search)
+{
+	struct pal_scratch *s = scratch_at(search->index);
+	int status;
+
+	if (!s)
+		return 1;
+	status = path_once(s, search->index);
+	if (status != PATH_UNSTABLE) {
+		search->status = status;
+		return 1;
+	}
+	count(PAL_COUNT_UNSTABLE);
+	bpf_loop(POLLS, poll_quiet, NULL, 0);
+	return 0;
+}
+
 /* The path of s->start_dentry in s->start_mount. */
 __noinline int path_again(u32 index)
 {
-	struct pal_scratch *s = scratch_at(index);
+	struct path_search search = { .index = index, .status = PATH_UNRESOLVABLE };
 
-	if (!s)
-		return PATH_UNRESOLVABLE;
-	for (int try = 0; try < TRIES; try++) {
-		struct vfsmount *v = (void *)s->start_mount;
-		struct super_block *super;
-		unsigned long magic;
-		int status;
-
-		s->rename_seq = sequence_of(&rename_lock);
-		s->mount_seq = sequence_of(&mount_lock);
-		barrier();
-		s->dentry = s->start_dentry;
-		s->mount = s->start_mount;
-		s->crossings = 0;
-		s->offset = PATH_END;
-		s->path[PATH_END] = 0;
-		FETCH(s->root, v->mnt_root);
-		FETCH(super, v->mnt_sb);
-		FETCH(magic, super->s_magic);
-		s->proc = magic == PROC_SUPER_MAGIC;
-		status = path_climb(index);
-		if (is_stable(s)) {
-			path_finish(s);
-			return status;
-		}
-		count(PAL_COUNT_UNSTABLE);
-		bpf_loop(POLLS, poll_quiet, NULL, 0);
-	}
-	return PATH_UNRESOLVABLE;
+	bpf_loop(TRIES, path_try, &search, 0);
+	return search.status;
 }
 
 /*
