@@ -32,6 +32,10 @@
 /* One state for each automaton that an open may walk: literal, base set, glob groups; see cache_place(). */
 #define CACHE_STATES 10
 
+/* Of a name in the cache: 72 bytes, of which the last is 0. */
+#define NAME_WORDS 9
+#define NAME_CACHED 71
+
 /* Without globs a hit reads the first cache line alone. */
 struct cache_entry {
 	u64 version;	/* odd while it is written */
@@ -51,7 +55,30 @@ _Static_assert(sizeof(struct cache_entry) == 128, "two cache lines");
 _Static_assert(__builtin_offsetof(struct cache_entry, states[2]) == 64, "the first line ends behind the base set");
 _Static_assert(PAL_MULTI_CALL + 1 == CACHE_STATES, "1..8 and two others");
 
+/*
+ * The answers that pass_*(), or the walk over the whole path, came to for one name in one directory: what they are made
+ * from, the states of an entry and the bytes of the name, is the key, so they hold as long as the entry does. An entry
+ * that is written gets another version, and all names that were kept with it count no more.
+ *
+ * A name that is kept costs its comparison, eight bytes at a time, instead of a walk for each automaton; and what several
+ * automata meet, which takes the whole path to compose, is composed once. Names of 40 bytes lie in one cache line.
+ */
+struct cache_name {
+	u64 version;	/* odd while it is written */
+	u64 of;		/* cache_of() */
+	u32 who;	/* source << 1 | terminal */
+	u32 answers;	/* a bit for each question, see name_bit(): it passes; and NAME_ASKS higher: it is asked again */
+	u64 name[NAME_WORDS];	/* 0 behind its end */
+	u64 pad[4];
+};
+
+_Static_assert(sizeof(struct cache_name) == 128, "two cache lines");
+_Static_assert(__builtin_offsetof(struct cache_name, name[5]) == 64, "the first line holds 40 bytes of the name");
+
+#define NAME_ASKS 8
+
 struct cache_entry pal_cache[CACHE_ENTRIES] __attribute__((aligned(64)));
+struct cache_name pal_names[CACHE_ENTRIES] __attribute__((aligned(64)));
 u64 pal_moves[CACHE_SUPERS];
 u32 pal_deaths[1 << CACHE_DEATH_BITS];
 
@@ -61,21 +88,38 @@ static __always_inline u32 cache_place(u32 k)
 	return k == PAL_BASE_SET ? 1 : k + (k > 0);
 }
 
-/* What is asked of a directory's entry, and the answers of pass_*(). */
+/* One entry in one state of its: versions that can be used are even, which makes room for the index. */
+static __always_inline u64 cache_of(u64 version, u32 entry)
+{
+	return version << (CACHE_BITS - 1) | (entry & (CACHE_ENTRIES - 1));
+}
+
+/* Keeps a pointer in its register: clang makes the address of what lies in an array of its own again for each use. */
+#define KEEP(pointer) asm volatile("" : "+r"(pointer))
+
+/* What is asked of a directory's entry, and of a name in it. */
 struct cache_question {
-	char name[72];	/* of the file: NAME_CACHED bytes at most, then 0 */
+	u64 name[NAME_WORDS];	/* of the file, 0 behind its end */
 	u32 entry;
-	u32 operations;
+	u32 asked;	/* operations, and bit 2 if the task owns the file */
 	u32 source;
 	u32 terminal;
-	u32 owner;
+	u32 hash;	/* that the kernel made of the name and its directory */
 	u32 pad;
 };
 
-#define NAME_CACHED 71
+static __always_inline u32 name_bit(u32 asked)
+{
+	return 1u << (asked & 7);
+}
+
+static __always_inline u32 name_who(u32 source, u32 terminal)
+{
+	return source << 1 | (terminal & 1);
+}
 
 #define PASSES 1ull	/* allowed, and nothing to be reported */
 #define ASK 0ull	/* to be decided, or reported, by the whole path */
-#define ASK_AND_STORE 2ull	/* the same, and the entry lacks a state */
+#define ASK_AND_STORE 2ull	/* the same, and what comes of it is to be kept */
 
 #endif

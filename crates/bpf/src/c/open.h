@@ -40,6 +40,11 @@ static __always_inline bool is_kept(u32 bit)
 #define KEY_DEATHS 64
 #define KEY_NAME 128	/* the dentry's sequence */
 #define KEY_KNOWN 256	/* cache_knows() */
+/* of a name's */
+#define KEY_OF 512	/* the directory's entry */
+#define KEY_TEXT 1024
+#define KEY_WHO 2048
+#define KEY_SWAP 4096	/* the table in the slot */
 
 /*
  * The low half of an address, as a number to compute with: the verifier allows no arithmetic on a pointer, but a move of
@@ -68,6 +73,15 @@ static __always_inline u32 cache_index(u32 inode, u32 mount, u32 table_id)
 	if (!KEPT(KEY_TABLE))
 		table_id = 0;
 	return (inode * HASH_INODE + mount * HASH_MOUNT + table_id * HASH_TABLE) >> (32 - CACHE_BITS);
+}
+
+static __always_inline u32 name_index(u32 entry, u32 hash)
+{
+	if (!KEPT(KEY_OF))
+		entry = 0;
+	if (!KEPT(KEY_TEXT))
+		hash = 0;
+	return (entry * HASH_MOUNT + hash) * HASH_INODE >> (32 - CACHE_BITS);
 }
 
 static __always_inline volatile u32 *cache_deaths(u32 inode)
@@ -127,46 +141,156 @@ static __always_inline bool cache_knows(u64 magic, u64 encoding)
 			     magic == OVERLAYFS_SUPER_MAGIC);
 }
 
-/* Puts the dentry's name into the question; false if it is too long. */
-static __always_inline bool open_name(struct cache_question *q, struct dentry *dentry)
+/* Where a short name is kept in its dentry. */
+static __always_inline const u64 *short_name(struct dentry *dentry)
 {
-	u32 len = dentry->d_name.len;
-	u64 *to = (u64 *)q->name;
-	const u64 *from;
-	u32 room;
+	if (bpf_core_field_exists(struct dentry___shortname, d_shortname))
+		return (const u64 *)((struct dentry___shortname *)dentry)->d_shortname.string;
+	return (const u64 *)((struct dentry___iname *)dentry)->d_iname;
+}
 
+/* Whether it has room for a fifth word. */
+static __always_inline bool has_fifth_word(void)
+{
+	u32 bytes;
+
+	/* The barriers keep clang from asking for both sizes, one of which the kernel has not. */
 	if (bpf_core_field_exists(struct dentry___shortname, d_shortname)) {
-		from = (const u64 *)((struct dentry___shortname *)dentry)->d_shortname.string;
-		room = bpf_core_field_size(struct dentry___shortname, d_shortname);
+		bytes = bpf_core_field_size(struct dentry___shortname, d_shortname);
+		asm volatile("" : "+r"(bytes));
 	} else {
-		from = (const u64 *)((struct dentry___iname *)dentry)->d_iname;
-		room = bpf_core_field_size(struct dentry___iname, d_iname);
+		bytes = bpf_core_field_size(struct dentry___iname, d_iname);
+		asm volatile("" : "+r"(bytes));
 	}
-	/*
-	 * In place, by plain loads: a probe read costs 90 instructions more. What lies behind the name's 0 does not matter.
-	 * All of q is written, as the verifier asks of what is handed to a function.
-	 */
-	if ((u64)dentry->d_name.name == (u64)from) {
-		to[0] = from[0];
-		to[1] = len < 8 ? 0 : from[1];
-		to[2] = len < 16 ? 0 : from[2];
-		to[3] = len < 24 ? 0 : from[3];
-		to[4] = len < 32 || room < 40 ? 0 : from[4];
-		to[5] = 0;
-		to[6] = 0;
-		to[7] = 0;
-		to[8] = 0;
-		return true;
-	}
-	if (len > NAME_CACHED)
+	return bytes >= 40;
+}
+
+/* Of a word of a name, the bytes before its end at len. */
+static __always_inline u64 before_end(u64 word, u32 len)
+{
+	return word & ((1ull << (len & 7) * 8) - 1);
+}
+
+/*
+ * Puts the dentry's name into the question; false if it is too long. A short one by plain loads: a probe read costs 90
+ * instructions more. All of q->name is written, as the verifier asks of what is handed to a function.
+ */
+static __always_inline bool open_name(struct cache_question *q, struct dentry *dentry, bool is_short)
+{
+	const u64 *from = short_name(dentry);
+	u32 len = dentry->d_name.len;
+
+	if (!is_short && len > NAME_CACHED)
 		return false;
 	__builtin_memset(q->name, 0, sizeof(q->name));
-	return !bpf_probe_read_kernel(q->name, len, dentry->d_name.name);
+	if (!is_short)
+		return !bpf_probe_read_kernel(q->name, len & 127, dentry->d_name.name);
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < 5; i++) {
+		if (i == 4 && !has_fifth_word())
+			break;
+		if (len < 8 * (i + 1)) {
+			q->name[i] = before_end(from[i], len);
+			break;
+		}
+		q->name[i] = from[i];
+	}
+	return true;
+}
+
+/*
+ * Whether a name that is kept is the dentry's short one. No name has a 0 in it, so two are the same if all words are, to
+ * the first that has a 0.
+ */
+static __always_inline bool is_short_name(const struct cache_name *n, struct dentry *dentry)
+{
+	const u64 *from = short_name(dentry);
+	u32 len = dentry->d_name.len;
+
+	if (!KEPT(KEY_TEXT))
+		return true;
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < 5; i++) {
+		if (i == 4 && !has_fifth_word())
+			break;
+		if (len < 8 * (i + 1))
+			return READ_ONCE(n->name[i]) == before_end(from[i], len);
+		if (READ_ONCE(n->name[i]) != from[i])
+			return false;
+	}
+	return false;
+}
+
+static __always_inline bool is_name(const struct cache_name *n, const struct cache_question *q)
+{
+	if (!KEPT(KEY_TEXT))
+		return true;
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < NAME_WORDS; i++)
+		if (READ_ONCE(n->name[i]) != q->name[i])
+			return false;
+	return true;
+}
+
+/* What is kept of the question's name, with an entry of one version: PASSES, ASK; ASK_AND_STORE if nothing is. */
+static __always_inline u64 name_answer(const struct cache_question *q, struct dentry *dentry, bool is_short, u64 of)
+{
+	const struct cache_name *n = &pal_names[name_index(q->entry, q->hash) & (CACHE_ENTRIES - 1)];
+	u64 version;
+	u32 answers;
+
+	KEEP(n);
+	version = READ_ONCE(n->version);
+	if (KEPT(KEY_OF) && READ_ONCE(n->of) != of)
+		return ASK_AND_STORE;
+	if (KEPT(KEY_WHO) && READ_ONCE(n->who) != name_who(q->source, q->terminal))
+		return ASK_AND_STORE;
+	if (!(is_short ? is_short_name(n, dentry) : is_name(n, q)))
+		return ASK_AND_STORE;
+	answers = READ_ONCE(n->answers);
+	if (version & 1 || READ_ONCE(n->version) != version)
+		return ASK_AND_STORE;
+	answers &= name_bit(q->asked) | name_bit(q->asked) << NAME_ASKS;
+	return !answers ? ASK_AND_STORE : answers >> NAME_ASKS ? ASK : PASSES;
+}
+
+/* Keeps an answer to the question, PASSES or ASK, beside those that are kept of the same name. */
+static __noinline void name_store(const struct cache_question *q, u64 of, u64 answer)
+{
+	struct cache_name *n = &pal_names[name_index(q->entry, q->hash) & (CACHE_ENTRIES - 1)];
+	u32 who = name_who(q->source, q->terminal), bit = name_bit(q->asked) << (answer == PASSES ? 0 : NAME_ASKS);
+	u64 version;
+
+	KEEP(n);
+	version = READ_ONCE(n->version);
+	/* somebody writes it, perhaps a task that this one preempted: nobody waits */
+	if (version & 1 || __sync_val_compare_and_swap(&n->version, version, version + 1) != version)
+		return;
+	if (n->of != of || n->who != who || !is_name(n, q)) {
+		n->of = of;
+		n->who = who;
+		n->answers = 0;
+		for (u32 i = 0; i < NAME_WORDS; i++)
+			n->name[i] = q->name[i];
+	}
+	n->answers |= bit;
+	/* an exchange, which is a full barrier: what stands above is written before */
+	__sync_lock_test_and_set(&n->version, version + 2);
+}
+
+/* Whether the table that a handle names is still the one in its slot. */
+static __always_inline bool handle_is_there(u64 handle)
+{
+	u32 slot = handle >> HANDLE_SLOT & (PAL_TABLE_SLOTS - 1);
+	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
+	u32 id = handle;
+
+	return !KEPT(KEY_SWAP) || DISPATCH(is_there, size, slot, id);
 }
 
 /*
  * Whether the open passes in silence, by its directory's entry: PASSES. Else ASK, or ASK_AND_STORE where there is no
- * entry that is right. `asked`: the operations, and bit 2 if the task owns the file.
+ * entry that is right, or no answer for the name. `asked`: the operations, and bit 2 if the task owns the file.
  *
  * The open is judged by the path that the file has at one moment of this function, the reading of `moves`:
  *   - its name and its directory's dentry are those of that moment, because d_seq, which is written with both, has not
@@ -174,7 +298,8 @@ static __always_inline bool open_name(struct cache_question *q, struct dentry *d
  *     and so keeps its inode: none of the addresses below was reused meanwhile;
  *   - the directory's path up to the root is the one that the states were computed from, because nothing that it depends
  *     on has changed from open_store() to that moment (cache.h);
- *   - the states are of that entry, because its version is even and has not changed from before to after.
+ *   - the states, or the answer that was made from them, are of that entry, because its version is even and has not
+ *     changed from before to after.
  * The barriers and volatile reads keep clang from changing the order of reads, and x86 keeps it; on other machines the
  * label does not carry PAL_LABEL_CACHE.
  */
@@ -189,13 +314,15 @@ static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount,
 	struct cache_question question, *q = &question;
 	const struct cache_entry *e;
 	struct inode *inode;
-	u64 version, answer;
+	u64 version, answer, of;
+	bool is_short, is_new = false;
 
 	barrier();
 	parent = dentry->d_parent;
 	inode = parent->d_inode;
 	q->entry = cache_index(low_half(inode), low_half(mount), id);
 	e = &pal_cache[q->entry & (CACHE_ENTRIES - 1)];
+	KEEP(e);
 	version = READ_ONCE(e->version);
 	/* which directory: two directories of one bucket */
 	if (KEPT(KEY_INODE) && READ_ONCE(e->inode) != (u64)inode)
@@ -203,7 +330,7 @@ static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount,
 	/* through which mount: a directory that is bound in two places has two paths */
 	if (KEPT(KEY_MOUNT) && READ_ONCE(e->mount) != (u64)mount)
 		return ASK_AND_STORE;
-	/* states mean nothing to another table; the id is compared again with the table's own in pass_*() */
+	/* states mean nothing to another table; the id is compared again with the table's own below */
 	if (KEPT(KEY_TABLE) && READ_ONCE(e->table_id) != id)
 		return ASK_AND_STORE;
 	/* to a task of another mount namespace the same file has no path, or only that of its workload's first root */
@@ -218,14 +345,27 @@ static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount,
 	/* no mount was put, moved or taken away since; odd while one is: an entry's is even */
 	if (KEPT(KEY_MOUNTS) && READ_ONCE(e->mount_seq) != mount_sequence())
 		return ASK_AND_STORE;
-	if (!open_name(q, dentry))
-		return ASK;
-	q->operations = asked & (FILE_READ | FILE_WRITE);
-	q->owner = asked >> 2;
+	q->asked = asked;
 	q->source = handle_class(handle) & PAL_CLASS_SOURCED ? task->source : 0;
 	q->terminal = handle_class(handle) & PAL_CLASS_PTS ? task_terminal(task) : 0;
+	q->hash = dentry->d_name.hash;
 	q->pad = 0;
-	answer = DISPATCH(pass, size, slot, id, q);
+	is_short = (u64)dentry->d_name.name == (u64)short_name(dentry);
+	if (!is_short && !open_name(q, dentry, false))
+		return ASK;
+	of = cache_of(version, q->entry);
+	answer = name_answer(q, dentry, is_short, of);
+	if (answer == ASK)
+		return ASK;
+	if (answer == PASSES) {
+		if (!handle_is_there(handle))
+			return ASK_AND_STORE;
+	} else {
+		if (is_short)
+			open_name(q, dentry, true);
+		answer = DISPATCH(pass, size, slot, id, q);
+		is_new = answer == PASSES;
+	}
 	barrier();
 	/* a writer came between: the states may be another entry's */
 	if (version & 1 || READ_ONCE(e->version) != version)
@@ -233,7 +373,11 @@ static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount,
 	/* the file itself was renamed, or is the root of its file system, which has no directory */
 	if (KEPT(KEY_NAME) && (seq & 1 || READ_ONCE(dentry->d_seq.seqcount.sequence) != seq))
 		return ASK_AND_STORE;
-	return parent == dentry ? ASK : answer;
+	if (parent == dentry)
+		return ASK;
+	if (is_new)
+		name_store(q, of, PASSES);
+	return answer;
 }
 
 /* Whether the path's super blocks above the first are ones that entries may be made of; their numbers into *supers. */
@@ -271,15 +415,17 @@ static __always_inline bool cache_crossed(const struct pal_scratch *s, u32 *supe
  *   - `moves`: a move that was over before is in it, as is the path's change by it; one that comes later is not.
  * s->mount_seq was read before the walk and was still the same after it. Any change since makes the entry stale at once.
  */
-static __noinline void open_store(struct access *a, struct file *file)
+static __noinline void open_store(struct access *a, struct file *file, u64 decision)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct dentry *dentry = file->f_path.dentry, *parent;
 	struct vfsmount *mount = file->f_path.mnt;
 	struct super_block *super = mount->mnt_sb;
-	u64 namespace, version, moves, encoding = 0;
+	u64 namespace, version, next, moves, encoding = 0;
+	struct cache_question question, *q = &question;
 	struct pal_scratch *s = a->s;
-	u32 index, deaths, supers;
+	u32 index, deaths, supers, length;
+	bool is_same;
 	struct cache_entry *e;
 	struct inode *inode;
 
@@ -315,6 +461,9 @@ static __noinline void open_store(struct access *a, struct file *file)
 	/* somebody writes it, perhaps a task that this one preempted: nobody waits */
 	if (version & 1 || __sync_val_compare_and_swap(&e->version, version, version + 1) != version)
 		return;
+	is_same = e->inode == (u64)inode && e->mount == (u64)mount && e->namespace == namespace && e->moves == moves &&
+		  e->mount_seq == s->mount_seq && e->deaths == deaths && e->table_id == (u32)s->handle && e->supers == supers;
+	next = is_same ? version : version + 2;
 	e->inode = (u64)inode;
 	e->mount = (u64)mount;
 	e->namespace = namespace;
@@ -323,10 +472,35 @@ static __noinline void open_store(struct access *a, struct file *file)
 	e->deaths = deaths;
 	e->table_id = s->handle;
 	e->supers = supers;
-	for (u32 i = 0; i < CACHE_STATES; i++)
-		e->states[i] = s->states[i];
+	/*
+	 * The states of one directory and table are the same whoever finds them, but not everybody needs all: an automaton that
+	 * this walk left out keeps its state, and where none is new all that is kept of names goes on to count.
+	 */
+	for (u32 i = 0; i < CACHE_STATES; i++) {
+		u32 state = s->states[i];
+
+		if (is_same && (!state || e->states[i] == state))
+			continue;
+		e->states[i] = state;
+		next = version + 2;
+	}
 	/* an exchange, which is a full barrier: what stands above is written before */
-	__sync_lock_test_and_set(&e->version, version + 2);
+	__sync_lock_test_and_set(&e->version, next);
+
+	length = PATH_END - s->split;
+	if (length > NAME_CACHED)
+		return;
+	__builtin_memset(q->name, 0, sizeof(q->name));
+	/* of the path that was judged: the file may have been renamed since. Its hash only says where the answer is kept. */
+	if (bpf_probe_read_kernel(q->name, length & 127, &s->path[s->split & (PAL_PATH_MAX - 1)]))
+		return;
+	q->entry = index;
+	q->asked = s->operations | s->owner << 2;
+	q->source = s->source;
+	q->terminal = s->terminal;
+	q->hash = dentry->d_name.hash;
+	q->pad = 0;
+	name_store(q, cache_of(next, index), decision >> 30 ? ASK : PASSES);
 }
 
 /* Whether an open is one that the kernel makes for an exec or for a stacked file system. */
@@ -377,14 +551,14 @@ static __always_inline int open_whole(struct access *a, struct file *file, bool 
 	if (a->s->status == PATH_INTERNAL)
 		return 0;
 	/* The root of a mount has its name from elsewhere: a file that is mounted itself is never found by its directory. */
-	if (store && a->s->status == PATH_OK && dentry != mount->mnt_root) {
+	if (store && a->s->status == PATH_OK && !a->s->device && dentry != mount->mnt_root) {
 		__builtin_memset(a->s->states, 0, sizeof(a->s->states));
 		a->s->split = PATH_END - (dentry->d_name.len & NAME_MAX);
 	}
 	decision = judge_ask(a);
 	/* before it is carried out: an event's second path would leave its own sequences in the slot */
 	if (a->s->split && !(decision & TABLE_GONE))
-		open_store(a, file);
+		open_store(a, file, decision);
 	return judge_answer(a, decision);
 }
 

@@ -456,6 +456,14 @@ __noinline u64 SIZED(judge)(u32 slot, u32 id, u32 index)
 	return READ_ONCE(s->strictest);
 }
 
+/* Whether the table in the slot is still the one that has this id. */
+static __always_inline bool SIZED(is_there)(u32 slot, u32 id)
+{
+	const struct SIZED(table) *table = SIZED(table_at)(slot);
+
+	return table && READ_ONCE(table->header.table_id) == id;
+}
+
 /* The accept set that an automaton ends in, from a state of the cache and over a file's name. */
 static __always_inline u32 SIZED(walk_name)(const struct SIZED(table) *table, u32 state, const char *p)
 {
@@ -481,8 +489,8 @@ end:
 }
 
 /*
- * judge() for an open whose directory is in the cache: PASSES, or ASK. What it does not decide itself it leaves: whatever
- * is not allowed in silence, and what several automata meet.
+ * judge() for an open whose directory is in the cache: PASSES, or ASK_AND_STORE. What it does not decide itself it leaves:
+ * whatever is not allowed in silence, and what several automata meet.
  */
 __noinline u64 SIZED(pass)(u32 slot, u32 id, const struct cache_question *q)
 {
@@ -493,7 +501,7 @@ __noinline u64 SIZED(pass)(u32 slot, u32 id, const struct cache_question *q)
 	u32 column, cell, found = 0;
 
 	if (!table || table->header.table_id != id || !q)
-		return ASK;
+		return ASK_AND_STORE;
 	e = &pal_cache[q->entry & (CACHE_ENTRIES - 1)];
 	c = &table->header.class[PAL_CLASS_FILE];
 	base = &c->a[PAL_BASE_SET];
@@ -507,33 +515,33 @@ __noinline u64 SIZED(pass)(u32 slot, u32 id, const struct cache_question *q)
 		state = READ_ONCE(e->states[cache_place(k)]);
 		if (!state)
 			continue;
-		accept = SIZED(walk_name)(table, state, q->name);
+		accept = SIZED(walk_name)(table, state, (const char *)q->name);
 		if (!accept)
 			continue;
 		if (found++)
-			return ASK;
+			return ASK_AND_STORE;
 		cell = c->a[k].cells + accept * c->ncols;
 	}
 	for (u32 operation = 0; operation < 2; operation++) {
 		u32 decision;
 
-		if (!(q->operations & 1 << operation))
+		if (!(q->asked & 1 << operation))
 			continue;
-		decision = SIZED(cell)(table, cell + column, operation, q->owner);
+		decision = SIZED(cell)(table, cell + column, operation, q->asked >> 2 & 1);
 		/* not silent, whatever it is */
 		if (decision & PAL_SHADOWED)
-			return ASK;
+			return ASK_AND_STORE;
 		if ((decision & PAL_CODE_MASK) == PAL_CODE_POSTURE && base->start) {
 			u32 state = READ_ONCE(e->states[cache_place(PAL_BASE_SET)]);
 
 			if (!state)
 				return ASK_AND_STORE;
-			if (SIZED(word)(table, base->cells + SIZED(walk_name)(table, state, q->name)) >> operation & 1)
+			if (SIZED(word)(table, base->cells + SIZED(walk_name)(table, state, (const char *)q->name)) >> operation & 1)
 				decision = c->base;
 		}
 		/* PAL_COMPOSE is none that passes, either */
 		if (decision >> 30 != PAL_ALLOW)
-			return ASK;
+			return ASK_AND_STORE;
 	}
 	return PASSES;
 }
