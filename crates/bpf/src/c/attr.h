@@ -6,20 +6,22 @@
  * one first takes write access to the object's mount, with mnt_want_write() or mnt_want_write_file(): that mount is
  * noted in the task, and the hook, which follows in the same call, uses it.
  *
- * The note is checked, not trusted: a tracing program is skipped while another task is preempted inside it. A note of
- * the dentry's own super block will do even if it is older: it leads to a path by which the task can change the
- * object anyway. Any other is either such a skip, or a stacked file system changing its own layer (overlayfs), whose
- * user's access was judged one level up. So the mounts of the super block are searched: if one of the task's own tree
- * shows the object it is judged there, and if none does the task cannot name it.
+ * The note is checked, not trusted: a tracing program is skipped while another task is preempted inside it, and a task
+ * that came into its workload from outside may have no entry yet. A note of the dentry's own super block will do even if it
+ * is older: it leads to a path by which the task can change the object anyway. Any other is either such a skip, or a stacked
+ * file system changing its own layer (overlayfs), whose user's access was judged one level up. So the mounts of the super
+ * block are searched: if one of the task's own tree shows the object it is judged there, and if none does the task cannot
+ * name it.
  */
 #ifndef PAL_ATTR_H
 #define PAL_ATTR_H
 
+/* Of a thread that has its entry, whatever its cgroup: every rename, creation and removal of the host comes by here. */
 static __always_inline int note_write(struct vfsmount *mount)
 {
-	struct pal_task *task;
+	struct pal_task *task = task_find(bpf_get_current_pid_tgid());
 
-	if (task_current(&task) > 0)
+	if (task)
 		task->write_mount = (u64)mount;
 	return 0;
 }
