@@ -101,6 +101,7 @@ fn the_kernel_programs_judge_like_the_walk() {
     assert_eq!(answers.wrong, 0, "{answers}");
     assert!(answers.asked > usize::try_from(rounds / 2).expect("a number of questions"), "{answers}");
     assert!(answers.composed > answers.asked / 100, "hardly any verdict is composed of several automata: {answers}");
+    assert!(answers.cached > answers.asked / 100, "hardly any open passes by its directory: {answers}");
 }
 
 /// The rounds and the source of chance, which the environment may set; they are shown, so that a failure comes again.

@@ -65,7 +65,7 @@ fn the_kernel_programs_judge_every_access_like_the_walk() {
     let answers = questions.answers();
     println!("{answers}");
     assert_eq!(answers.wrong, 0, "{answers}");
-    assert!(answers.asked > 1_000 && answers.composed > 0, "{answers}");
+    assert!(answers.asked > 1_000 && answers.composed > 0 && answers.cached > 100, "{answers}");
 }
 
 #[test]

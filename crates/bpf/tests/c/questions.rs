@@ -20,6 +20,8 @@ pub(crate) struct Answers {
     pub(crate) asked: usize,
     /// Answered from several automata.
     pub(crate) composed: usize,
+    /// Opens that pass by the states of their directory and their name alone.
+    pub(crate) cached: usize,
     pub(crate) wrong: usize,
     /// The program's own words, each wrong answer in full.
     said: String,
@@ -180,9 +182,9 @@ impl Questions {
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let last = said.lines().last().unwrap_or_default();
         let numbers: Vec<usize> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let [asked, composed, wrong] = numbers[..] else { panic!("decide ended with {}: {said}", output.status) };
+        let [asked, composed, cached, wrong] = numbers[..] else { panic!("decide ended with {}: {said}", output.status) };
         assert_eq!(output.status.success(), wrong == 0, "{said}");
-        Answers { asked, composed, wrong, said }
+        Answers { asked, composed, cached, wrong, said }
     }
 
     fn u32(&mut self, number: u32) {
