@@ -11,7 +11,8 @@ unmount_below() { # DIRECTORY
 
 # KEY_* of crates/bpf/src/c/open.h, a mover that makes its lack show, the part's name. With that mover alone the openers
 # do nothing else; where it is empty they do everything.
-controls="1::inode 2::mount 4::namespace 8:t:table 16:d:moves 32:M:mounts 64:r:deaths 128:m:name 256::file-system"
+controls="1::inode 2::mount 4::namespace 8:t:table 16:d:moves 32:M:mounts 64:r:deaths 128:m:name 256::file-system
+	512::entry-of-a-name 1024::text-of-a-name"
 
 case $1 in
 ext4 | overlay)

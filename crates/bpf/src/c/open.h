@@ -40,11 +40,8 @@ static __always_inline bool is_kept(u32 bit)
 #define KEY_DEATHS 64
 #define KEY_NAME 128	/* the dentry's sequence */
 #define KEY_KNOWN 256	/* cache_knows() */
-/* of a name's */
-#define KEY_OF 512	/* the directory's entry */
-#define KEY_TEXT 1024
-#define KEY_WHO 2048
-#define KEY_SWAP 4096	/* the table in the slot */
+#define KEY_OF 512	/* of a name's: the directory's entry, */
+#define KEY_TEXT 1024	/* and the name */
 
 /*
  * The low half of an address, as a number to compute with: the verifier allows no arithmetic on a pointer, but a move of
@@ -119,10 +116,12 @@ static __always_inline u64 cache_moves_of(u32 number)
 	return ((const volatile u64 *)pal_moves)[number & (CACHE_SUPERS - 1)];
 }
 
-/* Counters only grow, so their sum stands still only if each of them does. */
+/* Counters only grow, so their sum stands still only if each of them does. Hardly a path lies in three file systems. */
 static __always_inline u64 cache_moves(u32 supers)
 {
-	return cache_moves_of(supers) + cache_moves_of(supers >> 8) + cache_moves_of(supers >> 16);
+	u64 moves = cache_moves_of(supers) + cache_moves_of(supers >> 8);
+
+	return supers >> 16 ? moves + cache_moves_of(supers >> 16) : moves;
 }
 
 /*
@@ -243,7 +242,7 @@ static __always_inline u64 name_answer(const struct cache_question *q, struct de
 	version = READ_ONCE(n->version);
 	if (KEPT(KEY_OF) && READ_ONCE(n->of) != of)
 		return ASK_AND_STORE;
-	if (KEPT(KEY_WHO) && READ_ONCE(n->who) != name_who(q->source, q->terminal))
+	if (READ_ONCE(n->who) != name_who(q->source, q->terminal))
 		return ASK_AND_STORE;
 	if (!(is_short ? is_short_name(n, dentry) : is_name(n, q)))
 		return ASK_AND_STORE;
@@ -285,7 +284,7 @@ static __always_inline bool handle_is_there(u64 handle)
 	u32 size = handle >> HANDLE_SIZE & (PAL_SIZES - 1);
 	u32 id = handle;
 
-	return !KEPT(KEY_SWAP) || DISPATCH(is_there, size, slot, id);
+	return DISPATCH(is_there, size, slot, id);
 }
 
 /*
@@ -354,7 +353,8 @@ static __noinline u64 open_cached(struct dentry *dentry, struct vfsmount *mount,
 	if (!is_short && !open_name(q, dentry, false))
 		return ASK;
 	of = cache_of(version, q->entry);
-	answer = name_answer(q, dentry, is_short, of);
+	/* The control of the table is one of its states: tables that say the same have the same answers. */
+	answer = KEPT(KEY_TABLE) ? name_answer(q, dentry, is_short, of) : ASK_AND_STORE;
 	if (answer == ASK)
 		return ASK;
 	if (answer == PASSES) {
