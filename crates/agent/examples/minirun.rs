@@ -1,7 +1,7 @@
 //! `palisade run` without its command line: for the tests of supervision, natively (`--enforcer none`) and in a VM.
 //!
 //! ```text
-//! minirun [--enforcer auto|bpf|landlock|none] [--policy FILE]... [--audit] [--strict] [--fast-path] [--wait | --grace SECONDS] -- COMMAND
+//! minirun [--enforcer auto|bpf|landlock|none] [--policy FILE]... [--audit] [--strict] [--no-fast-path] [--wait | --grace SECONDS] -- COMMAND
 //! ```
 //! Everything it is told goes to stderr, one line each, beginning with a word that tests look for.
 
@@ -49,7 +49,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<RunOptions, St
         name: "minirun".to_owned(),
         enforcer: Choice::Auto,
         strict: false,
-        fast_path: false,
+        fast_path: true,
         leftovers: Leftovers::Grace(Duration::from_secs(5)),
         repeat_window: Duration::from_secs(1),
         host: Host::default(),
@@ -69,7 +69,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<RunOptions, St
             }
             Some("--policy") => read(&value()?, &mut options)?,
             Some("--audit") => options.workload.mode = Mode::Audit,
-            Some("--fast-path") => options.fast_path = true,
+            Some("--no-fast-path") => options.fast_path = false,
             Some("--strict") => options.strict = true,
             Some("--wait") => options.leftovers = Leftovers::Wait,
             Some("--grace") => {

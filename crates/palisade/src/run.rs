@@ -80,10 +80,9 @@ pub(crate) struct Args {
     /// Turn the base set off: libraries, locale data and the like then need Allow rules of their own
     #[arg(long)]
     no_base: bool,
-    /// Under BPF-LSM, judge opens by what is kept of their directory where that will do: a third of the cost of an open for
-    /// long paths; more, where several globs meet a path (docs/decisions/0019)
+    /// Judge every open by its whole path, never by what is kept of its directory: to compare, or to find an error
     #[arg(long)]
-    fast_path: bool,
+    no_fast_path: bool,
     /// A multi-call binary beside busybox, toybox and coreutils
     #[arg(long, value_name = "NAME")]
     multi_call: Vec<String>,
@@ -177,7 +176,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
     if policies.is_empty() {
         bail!("no policy in {}", args.policies.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
     }
-    let Args { policies: _, audit, enforcer, strict, gaps, labels, namespace, name, no_base, fast_path, multi_call, .. } = &args;
+    let Args { policies: _, audit, enforcer, strict, gaps, labels, namespace, name, no_base, no_fast_path, multi_call, .. } =
+        &args;
     let mut workload = Workload::run();
     workload.ignore_selectors = labels.is_empty();
     workload.labels = labels.iter().cloned().collect::<BTreeMap<_, _>>();
@@ -206,7 +206,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Outcome> {
             Enforcer::Landlock => Choice::Only(Backend::Landlock),
         },
         strict: *strict,
-        fast_path: *fast_path,
+        fast_path: !no_fast_path,
         leftovers: if args.wait { Leftovers::Wait } else { Leftovers::Grace(Duration::from_secs(args.grace)) },
         repeat_window: REPEAT_WINDOW,
         host: host(),

@@ -7,9 +7,9 @@ use super::tables::Table;
 
 /// Instructions added to open and close of the 60-byte path, for a task of no workload.
 const UNLABELLED: i64 = 350;
-/// The same, for a task under literal rules, where every open walks its whole path.
+/// The same, for a task under literal rules, where every open is to walk its whole path.
 const LITERAL: i64 = 3_300;
-/// The same by what is kept of the directory: whatever the path's length and depth.
+/// The same by what is kept of the directory: whatever the path's length and depth, and whatever the rules.
 const HIT: i64 = 1_000;
 /// The open alone, where nothing is kept of the directory.
 const MISS: i64 = 4_400;
@@ -108,13 +108,13 @@ fn fast_path(configuration: Configuration, figures: &Figures, wanted: Wanted<'_>
         let rename = figures.added(configuration, "rename").map(|two| two / 2);
         checks.push(Check::at_most(format!("rename of a file: {title}"), RENAME, rename));
     }
-    if !matches!(configuration, Configuration::FastPath(Mix::Literal, _)) {
+    if !matches!(configuration, Configuration::Palisade(..) | Configuration::NoBase(..)) {
         return checks;
     }
     for operation in HITS.into_iter().filter(|operation| wanted.has(operation)) {
         checks.push(Check::at_most(format!("{operation}, hit: {title}"), HIT, figures.added(configuration, operation)));
     }
-    if wanted.has("rename-open") {
+    if matches!(configuration, Configuration::Palisade(Mix::Literal, _)) && wanted.has("rename-open") {
         let added = |operation| figures.added(configuration, operation);
         let miss = added("rename-open").zip(added("rename-dir")).map(|(both, renames)| both - renames);
         checks.push(Check::at_most(format!("open-60, miss: {title}"), MISS, miss));
@@ -126,17 +126,15 @@ fn fast_path(configuration: Configuration, figures: &Figures, wanted: Wanted<'_>
 pub(super) fn open_budget(configuration: Configuration, tables: &[Table]) -> Option<i64> {
     match configuration {
         Configuration::Unlabelled => Some(UNLABELLED),
-        Configuration::FastPath(Mix::Literal, _) => Some(HIT),
-        Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::FastPath(mix, count) => {
-            match mix {
-                // The base set's own globs are not allowed for: it is on unless a run turns it off.
-                Mix::Literal | Mix::Blocks => Some(LITERAL),
-                Mix::Globs | Mix::GlobsMeet => {
-                    let groups = i64::try_from(groups(tables, count)?).ok()?;
-                    Some(LITERAL + GLOB_GROUP * groups)
-                }
+        Configuration::Palisade(..) | Configuration::NoBase(..) => Some(HIT),
+        Configuration::WholePath(mix, count) => match mix {
+            // The base set's own globs are not allowed for: it is on unless a run turns it off.
+            Mix::Literal | Mix::Blocks => Some(LITERAL),
+            Mix::Globs | Mix::GlobsMeet => {
+                let groups = i64::try_from(groups(tables, count)?).ok()?;
+                Some(LITERAL + GLOB_GROUP * groups)
             }
-        }
+        },
         Configuration::None
         | Configuration::Watched
         | Configuration::NoneAgain
@@ -171,9 +169,9 @@ fn float(count: i64) -> f64 {
 
 /// The cost of open and close does not grow with the number of literal rules.
 pub(super) fn of_spread(configurations: &[Configuration], figures: &Figures) -> Check {
-    let literal = configurations.iter().filter(|c| matches!(c, Configuration::Palisade(Mix::Literal, _)));
+    let literal = configurations.iter().filter(|c| matches!(c, Configuration::WholePath(Mix::Literal, _)));
     let costs: Option<Vec<i64>> = literal.map(|c| figures.number(&c.key(), "open-60")).collect();
-    let what = "open+close, 60 bytes, from the fewest literal rules to the most: highest cost over lowest";
+    let what = "open+close, 60 bytes, whole paths, from the fewest literal rules to the most: highest cost over lowest";
     let spread = costs.and_then(|costs| {
         let (least, most) = (*costs.iter().min()?, *costs.iter().max()?);
         Some(100.0 * float(most - least) / float(least))
@@ -259,7 +257,7 @@ mod tests {
 
     #[test]
     fn each_glob_group_adds_its_share() {
-        let mixed = Configuration::Palisade(Mix::Globs, 10_000);
+        let mixed = Configuration::WholePath(Mix::Globs, 10_000);
         assert_eq!(open_budget(mixed, &[table(10_000, 1.0, 1, 3)]), Some(3_300 + 3 * 1_600));
         assert_eq!(open_budget(mixed, &[]), None);
     }
@@ -273,9 +271,9 @@ mod tests {
 
     #[test]
     fn the_number_of_rules_may_not_show() {
-        let plan = [Configuration::Palisade(Mix::Literal, 10), Configuration::Palisade(Mix::Literal, 100)];
+        let plan = [Configuration::WholePath(Mix::Literal, 10), Configuration::WholePath(Mix::Literal, 100)];
         let check =
-            |a, b| of_spread(&plan, &Figures::read(&format!("bench: literal-10 open-60 {a}\nbench: literal-100 open-60 {b}\n")));
+            |a, b| of_spread(&plan, &Figures::read(&format!("bench: whole-path-literal-10 open-60 {a}\nbench: whole-path-literal-100 open-60 {b}\n")));
         assert_eq!(check(14_000, 14_100).verdict(), "met");
         assert_eq!(check(14_000, 14_200).verdict(), "OVER");
         assert_eq!(of_spread(&plan, &Figures::default()).verdict(), "not measured");

@@ -56,8 +56,8 @@ pub(super) enum Configuration {
     Palisade(Mix, usize),
     /// The same without the base set, which holds globs of its own.
     NoBase(Mix, usize),
-    /// The same with the cache of directories: an open walks its file's name alone.
-    FastPath(Mix, usize),
+    /// The same without the cache of directories: every open walks its whole path.
+    WholePath(Mix, usize),
     /// Under an AppArmor profile with the same rules.
     AppArmor(Mix, usize),
 }
@@ -83,7 +83,7 @@ impl Configuration {
             Self::Unlabelled => "unlabelled".to_owned(),
             Self::Palisade(mix, count) => policy_name(mix, count),
             Self::NoBase(mix, count) => format!("no-base-{}", policy_name(mix, count)),
-            Self::FastPath(mix, count) => format!("fast-path-{}", policy_name(mix, count)),
+            Self::WholePath(mix, count) => format!("whole-path-{}", policy_name(mix, count)),
             Self::AppArmor(mix, count) => format!("apparmor-{}", policy_name(mix, count)),
         }
     }
@@ -98,7 +98,7 @@ impl Configuration {
             Self::Unlabelled => "attached, task of no workload".to_owned(),
             Self::Palisade(mix, count) => format!("{} rules, {}", grouped(count), mix_words(mix)),
             Self::NoBase(mix, count) => format!("{} rules, {}, no base set", grouped(count), mix_words(mix)),
-            Self::FastPath(mix, count) => format!("{} rules, {}, fast path", grouped(count), mix_words(mix)),
+            Self::WholePath(mix, count) => format!("{} rules, {}, whole paths", grouped(count), mix_words(mix)),
             Self::AppArmor(mix, count) => format!("AppArmor, {} rules, {}", grouped(count), mix_words(mix)),
         }
     }
@@ -106,7 +106,7 @@ impl Configuration {
     /// What it is compared with.
     pub(super) fn baseline(self) -> Self {
         match self {
-            Self::Palisade(..) | Self::NoBase(..) | Self::FastPath(..) => Self::NoneInCgroup,
+            Self::Palisade(..) | Self::NoBase(..) | Self::WholePath(..) => Self::NoneInCgroup,
             Self::NoneAgain | Self::NoneInCgroup | Self::Unlabelled | Self::AppArmor(..) => Self::Watched,
             Self::None | Self::Watched => Self::None,
         }
@@ -122,7 +122,7 @@ impl Configuration {
             Self::Unlabelled => vec![format!("hold {HOLD_POLICY}"), format!("bare {key}")],
             Self::Palisade(mix, count) => vec![format!("palisade {key} {}", policy_file(mix, count))],
             Self::NoBase(mix, count) => vec![format!("palisade {key} {} --no-base", policy_file(mix, count))],
-            Self::FastPath(mix, count) => vec![format!("palisade {key} {} --fast-path", policy_file(mix, count))],
+            Self::WholePath(mix, count) => vec![format!("palisade {key} {} --no-fast-path", policy_file(mix, count))],
             Self::AppArmor(mix, count) => {
                 vec![format!("apparmor {key} {} {PARSER_SECONDS}", profile_file(mix, count))]
             }
@@ -181,11 +181,12 @@ impl Plan {
         configurations.push(Configuration::Unlabelled);
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
         configurations.push(Configuration::NoBase(Mix::Literal, ONE_COUNT));
-        configurations.extend(COUNTS.map(|count| Configuration::FastPath(Mix::Literal, count)));
-        configurations.push(Configuration::FastPath(Mix::Globs, ONE_COUNT));
-        configurations.push(Configuration::Palisade(Mix::Blocks, ONE_COUNT));
         configurations.extend(COUNTS.map(|count| Configuration::Palisade(Mix::Globs, count)));
         configurations.push(Configuration::Palisade(Mix::GlobsMeet, ONE_COUNT));
+        configurations.extend(COUNTS.map(|count| Configuration::WholePath(Mix::Literal, count)));
+        configurations.push(Configuration::WholePath(Mix::Blocks, ONE_COUNT));
+        configurations.extend(COUNTS.map(|count| Configuration::WholePath(Mix::Globs, count)));
+        configurations.push(Configuration::WholePath(Mix::GlobsMeet, ONE_COUNT));
         configurations.push(Configuration::NoneAgain);
         Self { configurations, operations: &[] }
     }
@@ -195,7 +196,9 @@ impl Plan {
         let mut configurations =
             vec![Configuration::None, Configuration::Watched, Configuration::NoneInCgroup, Configuration::Unlabelled];
         configurations.extend(QUICK_COUNTS.map(|count| Configuration::Palisade(Mix::Literal, count)));
-        configurations.push(Configuration::FastPath(Mix::Literal, ONE_COUNT));
+        configurations.push(Configuration::Palisade(Mix::Globs, ONE_COUNT));
+        configurations.push(Configuration::WholePath(Mix::Literal, ONE_COUNT));
+        configurations.push(Configuration::WholePath(Mix::Globs, ONE_COUNT));
         Self { configurations, operations: QUICK_OPERATIONS }
     }
 
@@ -207,7 +210,7 @@ impl Plan {
         let mut files = vec![(HOLD_POLICY.to_owned(), HOLD_RULES.to_owned())];
         for configuration in &self.configurations {
             match *configuration {
-                Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::FastPath(mix, count) => {
+                Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::WholePath(mix, count) => {
                     files.push((policy_file(mix, count), Rules::new(count, mix).policy()));
                 }
                 Configuration::AppArmor(mix, count) => {

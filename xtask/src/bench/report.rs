@@ -77,7 +77,7 @@ impl Findings {
                     (!proof.holds(), !denied)
                 }
                 Configuration::Unlabelled => (proof.holds(), !denied),
-                Configuration::Palisade(..) | Configuration::NoBase(..) | Configuration::FastPath(..) => (proof.holds(), denied),
+                Configuration::Palisade(..) | Configuration::NoBase(..) | Configuration::WholePath(..) => (proof.holds(), denied),
                 Configuration::AppArmor(..) => (!proof.holds(), denied),
             };
             if !called {
@@ -170,7 +170,7 @@ impl Findings {
                 | Configuration::Unlabelled
                 | Configuration::Palisade(..)
                 | Configuration::NoBase(..)
-                | Configuration::FastPath(..) => figures.proof(&key).words(),
+                | Configuration::WholePath(..) => figures.proof(&key).words(),
             };
             let denied = match figures.text(&key, "denied") {
                 None => "-",
@@ -268,15 +268,21 @@ bench: none-in-cgroup runs absent
 bench: unlabelled open-60 10400
 bench: unlabelled denied allowed
 bench: unlabelled runs 1030
-bench: literal-10 open-60 13000
+bench: literal-10 open-60 11000
 bench: literal-10 denied 900
 bench: literal-10 runs 1030
-bench: literal-1000 open-60 13010
+bench: literal-1000 open-60 11200
 bench: literal-1000 denied 900
 bench: literal-1000 runs 1030
-bench: fast-path-literal-1000 open-60 11200
-bench: fast-path-literal-1000 denied 900
-bench: fast-path-literal-1000 runs 1030
+bench: globs-1000 open-60 11000
+bench: globs-1000 denied 900
+bench: globs-1000 runs 1030
+bench: whole-path-literal-1000 open-60 13010
+bench: whole-path-literal-1000 denied 900
+bench: whole-path-literal-1000 runs 1030
+bench: whole-path-globs-1000 open-60 14000
+bench: whole-path-globs-1000 denied 900
+bench: whole-path-globs-1000 runs 1030
 ";
 
     #[test]
@@ -285,8 +291,8 @@ bench: fast-path-literal-1000 runs 1030
         assert!(findings.doubts().is_empty(), "{:?}", findings.doubts());
         let text = findings.markdown();
         assert!(text.contains("| attached, task of no workload | +400 | +350 | **OVER** |"), "{text}");
-        assert!(text.contains("| 1,000 rules, literal | +2910 | +3300 | met |"), "{text}");
-        assert!(text.contains("| 1,000 rules, literal, fast path | +1100 | +1000 | **OVER** |"), "{text}");
+        assert!(text.contains("| 1,000 rules, literal, whole paths | +2910 | +3300 | met |"), "{text}");
+        assert!(text.contains("| 1,000 rules, literal | +1100 | +1000 | **OVER** |"), "{text}");
         assert!(text.contains("| no Palisade (absolute) | 10,000 |  |  |"), "{text}");
     }
 

@@ -55,12 +55,11 @@ struct Automaton {
 /// A policy does not compile.
 pub(super) fn compile(palisade: &Path, work: &Path, quick: bool) -> Result<Vec<Table>> {
     let step = Step::start("tables (palisade policy compile)");
-    let mixes: &[Mix] = if quick { &[Mix::Literal] } else { &[Mix::Literal, Mix::Globs] };
     let counts: &[usize] = if quick { &QUICK_COUNTS } else { &COUNTS };
     let mut tables = Vec::new();
-    for mix in mixes {
+    for mix in [Mix::Literal, Mix::Globs] {
         for rules in counts {
-            tables.push(compile_one(palisade, work, *mix, *rules)?);
+            tables.push(compile_one(palisade, work, mix, *rules)?);
         }
     }
     step.done();

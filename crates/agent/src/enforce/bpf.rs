@@ -198,7 +198,7 @@ impl BpfEnforcer {
         }
         let why_no_cache = cache::why_unused(programs.iter().map(|(name, _)| name.as_str()));
         let membership = home.join(&locked, id).map_err(BpfError::from)?;
-        Ok(Self { home, pins, maps: Arc::new(maps), membership, why_no_cache, cache: false })
+        Ok(Self { home, pins, maps: Arc::new(maps), membership, why_no_cache, cache: true })
     }
 
     /// Whether workloads that are protected from now on may use the cache of directories. Where it cannot be right they

@@ -22,10 +22,10 @@ fn line(found: &BpfProbe) -> ProbeLine {
     }
 }
 
-/// Whether opens can be judged by what is kept of their directories.
+/// Whether opens are judged by what is kept of their directories.
 fn fast_path(found: &BpfProbe) -> ProbeLine {
     const NAME: &str = "fast-path";
-    const WHERE: &str = "there, for directories of ext4, tmpfs and overlayfs, where `run --fast-path` asks for it";
+    const WHERE: &str = "on for directories of ext4, tmpfs and overlayfs; elsewhere every open walks its whole path";
     let proof = "asked whether the programs are attached that see directories move and end";
     match &found.proof {
         Proof::Works { why_no_cache: None, .. } if found.works() => ProbeLine::new(NAME, State::Yes, proof, WHERE),
