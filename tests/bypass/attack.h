@@ -2,8 +2,7 @@
  * Attempts to get around a policy, one function each.
  *
  * An attack is given an object and tries to reach it: 0 where it did, else the errno of the refusal. What is not there
- * on this kernel is ENOSYS. Each runs in a process of its own, of a program that is called like the attack, so that
- * events name it.
+ * on this kernel is ENOSYS. Each runs in a process of its own.
  */
 #ifndef PALISADE_ATTACK_H
 #define PALISADE_ATTACK_H
@@ -31,7 +30,11 @@
 #define ODD 255			/* the attack itself went wrong */
 #define FD_FOREIGN_NS 8		/* a mount namespace that the workload did not make */
 #define FD_OPENED 9		/* the denied file, opened before the policy held, */
-#define FD_OPENED_FREE 10	/* and a free one */
+#define FD_OPENED_FREE 10	/* and a free one, */
+#define FD_WRITABLE 11		/* and both to be written */
+#define FD_WRITABLE_FREE 12
+
+struct io_uring_sqe;
 
 struct attack {
 	const char *name;
@@ -58,6 +61,14 @@ int execute(const char *program, char *const arguments[]);
 pid_t pid_of(const char *variable);
 void write_text(const char *path, const char *text);
 
-extern const struct attack path_attacks[], mount_attacks[], task_attacks[];
+/* What io_uring makes of an order, in a ring of its own that is set up with these flags. */
+int by_ring(const struct io_uring_sqe *order, unsigned int setup);
+/* Asks who is not of the workload: its answer, and the descriptor that came with it, or -1. */
+int ask(const char *order, int *descriptor);
+int listen_on(char **paths);
+int help(const char *path, const char *base);
+
+extern const struct attack path_attacks[], descriptor_attacks[], mount_attacks[], leave_attacks[], task_attacks[];
+extern const struct attack own_attacks[], socket_attacks[], layer_attacks[];
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * bypass BASE NAME OBJECT   runs one attack; its exit code is its errno
- * bypass BASE FILE          runs those of FILE, one line each: a name and its object, each as the program BASE/bin/NAME;
- *                           prints the name, the object and the exit code
- * bypass listen SOCKET...   listens on pathname sockets until it is killed
+ * bypass BASE NAME OBJECT         runs one attack; its exit code is its errno
+ * bypass serve BASE               runs those that it is told, each as a process of its own, and answers each
+ * bypass listen SOCKET...         listens on pathname sockets until it is killed
+ * bypass outside SOCKET BASE      helps a workload from outside (outside.c)
  */
 #include "attack.h"
 #include <stdarg.h>
@@ -93,50 +93,70 @@ void write_text(const char *path, const char *text)
 	}
 }
 
-static int listen_on(char **paths)
-{
-	for (; *paths; paths++) {
-		struct sockaddr_un name = {.sun_family = AF_UNIX};
-		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-		snprintf(name.sun_path, sizeof(name.sun_path), "%s", *paths);
-		if (bind(fd, (struct sockaddr *)&name, sizeof(name)) || listen(fd, 64))
-			return errno;
-	}
-	for (;;)
-		pause();
-}
-
 /* Seconds that one attack may take in an emulated machine. */
 #define PATIENCE 30
 
-static int run_all(const char *list)
+/* Orders come in here, answers go out there. */
+#define ORDERS 3
+#define ANSWERS 4
+
+/* What the workload has opened before a policy held, under the numbers that attacks know. */
+static int open_before(void)
 {
-	FILE *lines = fopen(list, "re");
-	char name[64], object[400];
+	static const struct { int number; const char *path; int mode; } before[] = {
+		{FD_OPENED, "deny/dir/secret", O_RDONLY},
+		{FD_OPENED_FREE, "free/dir/secret", O_RDONLY},
+		{FD_WRITABLE, "deny/dir/secret", O_RDWR},
+		{FD_WRITABLE_FREE, "free/dir/secret", O_RDWR},
+	};
 
-	if (!lines)
+	for (size_t i = 0; i < sizeof(before) / sizeof(*before); i++) {
+		int fd = open(at(before[i].path), before[i].mode);
+
+		if (fd < 0 || (fd != before[i].number && (dup2(fd, before[i].number) < 0 || close(fd))))
+			return -1;
+	}
+	return 0;
+}
+
+/* "set NAME VALUE" changes the environment; NAME OBJECT is an attack, answered with its exit code. */
+static int serve(void)
+{
+	FILE *orders = fdopen(ORDERS, "r");
+	char name[64], object[400], value[400];
+
+	if (open_before() || !orders || fcntl(ORDERS, F_SETFD, FD_CLOEXEC) || fcntl(ANSWERS, F_SETFD, FD_CLOEXEC))
 		return ODD;
-	while (fscanf(lines, "%63s %399s", name, object) == 2) {
-		pid_t pid = fork();
+	dprintf(ANSWERS, "serving\n");
+	while (fscanf(orders, "%63s %399s", name, object) == 2) {
 		int status = 0;
+		pid_t pid, ended;
 
+		if (!strcmp(name, "set")) {
+			if (fscanf(orders, "%399s", value) != 1 || setenv(object, value, 1))
+				return ODD;
+			continue;
+		}
+		pid = fork();
 		if (pid == 0) {
 			alarm(PATIENCE);
-			execl(at("bin/%s", name), name, base, name, object, NULL);
+			execl(at("bin/bypass"), name, base, name, object, NULL);
 			_exit(ODD);
 		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid)
-			return ODD;
-		printf("%s %s %d\n", name, object, WIFEXITED(status) ? WEXITSTATUS(status) : ODD);
-		fflush(stdout);
+		/* The first process of a container gets the orphans as well. */
+		do
+			ended = waitpid(-1, &status, 0);
+		while (ended > 0 && ended != pid);
+		dprintf(ANSWERS, "%d\n", ended == pid && WIFEXITED(status) ? WEXITSTATUS(status) : ODD);
 	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct attack *const tables[] = {path_attacks, mount_attacks, task_attacks};
+	static const struct attack *const tables[] = {
+		path_attacks, descriptor_attacks, mount_attacks, leave_attacks, task_attacks, own_attacks, socket_attacks, layer_attacks,
+	};
 
 	/* Started as a program that an attack executes. */
 	if (argc > 1 && !strcmp(argv[1], "ran"))
@@ -148,11 +168,15 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && !strcmp(argv[1], "listen"))
 		return listen_on(argv + 2);
-	if (argc < 3)
+	if (argc == 4 && !strcmp(argv[1], "outside"))
+		return help(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "serve")) {
+		base = argv[2];
+		return serve();
+	}
+	if (argc != 4)
 		return ODD;
 	base = argv[1];
-	if (argc == 3)
-		return run_all(argv[2]);
 	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++)
 		for (const struct attack *a = tables[t]; a->name; a++)
 			if (!strcmp(a->name, argv[2]))

@@ -1,7 +1,6 @@
-/* Changing what paths mean, and leaving the workload. */
+/* Changing what paths mean. */
 #include "attack.h"
 #include <linux/mount.h>
-#include <linux/sched.h>
 
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -22,26 +21,6 @@ static const char *dir_of(const char *object)
 	return dir;
 }
 
-static int unshared(const char *object, int flags)
-{
-	return unshare(flags) ? ODD : in_child(reach, object);
-}
-
-static int unshare_mount(const char *object)
-{
-	return unshared(object, CLONE_NEWNS);
-}
-
-static int unshare_user(const char *object)
-{
-	return unshared(object, CLONE_NEWUSER | CLONE_NEWNS);
-}
-
-static int unshare_others(const char *object)
-{
-	return unshared(object, CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP | 0x80 /* time */);
-}
-
 static int bind_elsewhere(const char *object)
 {
 	const char *to = at("mnt/bind");
@@ -59,6 +38,20 @@ static int bind_elsewhere(const char *object)
 static int bind_in_userns(const char *object)
 {
 	return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? ODD : in_child(bind_elsewhere, object);
+}
+
+/* The file alone. */
+static int bind_file(const char *object)
+{
+	const char *to = at("work/bound");
+	int result;
+
+	write_text(to, "");
+	if (mount(object, to, NULL, MS_BIND, NULL))
+		return errno;
+	result = reach(to);
+	umount2(to, MNT_DETACH);
+	return result;
 }
 
 /* Over the object's directory another one, so that the rule guards that. */
@@ -213,78 +206,10 @@ static int pivot(const char *object)
 	return said(syscall(SYS_pivot_root, ".", "."));
 }
 
-static int enter_foreign(const char *object)
-{
-	(void)object;
-	return said(setns(FD_FOREIGN_NS, CLONE_NEWNS));
-}
-
-static int enter_own(const char *object)
-{
-	int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-
-	(void)object;
-	return own < 0 || unshare(CLONE_NEWNS) ? ODD : said(setns(own, CLONE_NEWNS));
-}
-
-/* === leaving the cgroup === */
-
-static int leave(const char *procs)
-{
-	int fd = open(procs, O_WRONLY | O_CLOEXEC);
-
-	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : -1;
-}
-
-static int cgroup_move(const char *object)
-{
-	return leave("/sys/fs/cgroup/cgroup.procs") ? ODD : reach(object);
-}
-
-static int cgroup_nested(const char *object)
-{
-	char line[256] = {0}, dir[512], procs[600];
-	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC), result;
-
-	if (fd < 0 || read(fd, line, sizeof(line) - 1) < 4)
-		return ODD;
-	line[strcspn(line, "\n")] = 0;
-	snprintf(dir, sizeof(dir), "/sys/fs/cgroup%s/nested-%d", line + 3, getpid());
-	if (mkdir(dir, 0755))
-		return ODD;
-	snprintf(procs, sizeof(procs), "%s/cgroup.procs", dir);
-	result = leave(procs) ? ODD : in_child(reach, object);
-	leave("/sys/fs/cgroup/cgroup.procs");
-	rmdir(dir);
-	return result;
-}
-
-static int cgroup_clone(const char *object)
-{
-	int root = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status;
-	struct clone_args arguments = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = root};
-	long pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
-
-	if (pid < 0)
-		return ODD;
-	if (pid == 0)
-		_exit(reach(object));
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : ODD;
-}
-
-static int orphan(const char *object)
-{
-	leave("/sys/fs/cgroup/cgroup.procs");
-	setsid();
-	return in_child(reach, object);
-}
-
 const struct attack mount_attacks[] = {
-	{"unshare-mount", unshare_mount},
-	{"unshare-user", unshare_user},
-	{"unshare-others", unshare_others},
 	{"bind-elsewhere", bind_elsewhere},
 	{"bind-in-userns", bind_in_userns},
+	{"bind-file", bind_file},
 	{"bind-over", bind_over},
 	{"new-over-parent", new_over_parent},
 	{"move", move},
@@ -299,11 +224,5 @@ const struct attack mount_attacks[] = {
 	{"attach-clone", attach_clone},
 	{"unmount-foreign", unmount_foreign},
 	{"pivot", pivot},
-	{"enter-foreign", enter_foreign},
-	{"enter-own", enter_own},
-	{"cgroup-move", cgroup_move},
-	{"cgroup-nested", cgroup_nested},
-	{"cgroup-clone", cgroup_clone},
-	{"orphan", orphan},
 	{NULL, NULL},
 };

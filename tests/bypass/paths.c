@@ -1,6 +1,6 @@
 /* Reaching an object by another name, or its name by another object. */
 #include "attack.h"
-#include <linux/io_uring.h>
+#include <linux/openat2.h>
 
 static int direct(const char *object)
 {
@@ -14,6 +14,28 @@ static int relative(const char *object)
 	snprintf(dir, sizeof(dir), "%s", object);
 	*strrchr(dir, '/') = 0;
 	return chdir(dir) ? ODD : reach("secret");
+}
+
+static int by_directory(const char *object)
+{
+	char dir[512];
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(object, '/') - object), object);
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? ODD : reach_at(fd, "secret");
+}
+
+/* The directory is made the root of the look-up. */
+static int in_root(const char *object)
+{
+	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	char dir[512];
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(object, '/') - object), object);
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? ODD : said(syscall(SYS_openat2, fd, "/../secret", &how, sizeof(how)));
 }
 
 static int dotdot(const char *object)
@@ -40,6 +62,7 @@ static int proc_self_root(const char *object)
 	return reach(path);
 }
 
+/* The parent, which is the first process of a container (/proc/1/root). */
 static int proc_other_root(const char *object)
 {
 	char path[600];
@@ -48,36 +71,12 @@ static int proc_other_root(const char *object)
 	return reach(path);
 }
 
-static int opath(const char *object)
+/* By the root of a process in another mount namespace, where the object has another path. */
+static int proc_foreign_root(const char *object)
 {
-	int fd = open(object, O_PATH | O_CLOEXEC);
-	char path[64];
+	char path[700];
 
-	if (fd < 0)
-		return ODD;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return reach(path);
-}
-
-/* O_PATH opens nothing, so it is free; what another process makes of it is not. */
-static int opath_passed(const char *object)
-{
-	int pair[2], fd = open(object, O_PATH | O_CLOEXEC);
-	char space[CMSG_SPACE(sizeof(int))] = {0}, byte = 0, path[64];
-	struct iovec part = {&byte, 1};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space)};
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-
-	if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		return ODD;
-	head->cmsg_level = SOL_SOCKET;
-	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(head), &fd, sizeof(fd));
-	if (sendmsg(pair[0], &message, 0) != 1 || recvmsg(pair[1], &message, 0) != 1)
-		return ODD;
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(path, sizeof(path), "/proc/%d/root%s%s", pid_of("ELSEWHERE"), getenv("ROOT") ?: "", object);
 	return reach(path);
 }
 
@@ -97,45 +96,6 @@ static int handle(const char *object)
 	return said(fd);
 }
 
-static int by_ring(const char *object, unsigned int flags)
-{
-	struct io_uring_params p = {0};
-	int ring = syscall(SYS_io_uring_setup, 4, &p);
-	unsigned char *sq, *cq;
-	struct io_uring_sqe *entries;
-	struct io_uring_cqe *done;
-
-	if (ring < 0)
-		return ENOSYS;
-	sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
-	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*done), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
-	entries = mmap(NULL, p.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
-	if (sq == MAP_FAILED || cq == MAP_FAILED || entries == MAP_FAILED)
-		return ODD;
-	memset(entries, 0, sizeof(*entries));
-	entries->opcode = IORING_OP_OPENAT;
-	entries->flags = flags;
-	entries->fd = AT_FDCWD;
-	entries->addr = (unsigned long)object;
-	entries->open_flags = O_RDONLY;
-	*(unsigned int *)(sq + p.sq_off.array) = 0;
-	__atomic_store_n((unsigned int *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
-		return ODD;
-	done = (void *)(cq + p.cq_off.cqes);
-	return done->res < 0 ? -done->res : 0;
-}
-
-static int ring_inline(const char *object)
-{
-	return by_ring(object, 0);
-}
-
-static int ring_async(const char *object)
-{
-	return by_ring(object, IOSQE_ASYNC);
-}
-
 static int by_chroot(const char *object)
 {
 	char dir[512];
@@ -143,22 +103,6 @@ static int by_chroot(const char *object)
 	snprintf(dir, sizeof(dir), "%s", object);
 	*strrchr(dir, '/') = 0;
 	return chroot(dir) || chdir("/") ? ODD : reach("/secret");
-}
-
-static int opened_before(const char *object)
-{
-	char byte;
-
-	(void)object;
-	return pread(FD_OPENED, &byte, 1, 0) == 1 ? 0 : errno;
-}
-
-static int reopened(const char *object)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", strstr(object, "/free/") ? FD_OPENED_FREE : FD_OPENED);
-	return reach(path);
 }
 
 static int by_truncate(const char *object)
@@ -193,6 +137,24 @@ static int rename_away(const char *object)
 	return result;
 }
 
+static int by_unlink(const char *object)
+{
+	int result = said(unlink(object));
+
+	if (!result)
+		write_text(object, "secret\n");
+	return result;
+}
+
+/* Another file takes its name. */
+static int replace(const char *object)
+{
+	const char *other = at("work/replacement");
+
+	write_text(other, "secret\n");
+	return said(rename(other, object));
+}
+
 /* Moves an ancestor of the object away, reads it there, and puts it back. */
 static int by_moving(const char *object, int levels)
 {
@@ -219,6 +181,23 @@ static int rename_parent(const char *object)
 static int rename_grandparent(const char *object)
 {
 	return by_moving(object, 2);
+}
+
+/* The directory above everything. */
+static int rename_base(const char *object)
+{
+	const char *base = at("."), *secret = at("above-deny/dir/secret");
+	char from[512], to[520], path[600];
+	int result;
+
+	(void)object;
+	snprintf(from, sizeof(from), "%.*s", (int)(strlen(base) - 2), base);
+	snprintf(to, sizeof(to), "%s-moved", from);
+	if (rename(from, to))
+		return errno;
+	snprintf(path, sizeof(path), "%s%s", to, secret + strlen(from));
+	result = reach(path);
+	return rename(to, from) ? ODD : result;
 }
 
 static int exchange_parent(const char *object)
@@ -269,6 +248,22 @@ static int link_swap(const char *object)
 	return result;
 }
 
+/* The directory that an Allow names becomes a link to the object's. */
+static int turned_directory(const char *object)
+{
+	const char *place = at("turn/place"), *old = at("turn/old");
+	char dir[512];
+	int result;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(object, '/') - object), object);
+	if (rename(place, old) || symlink(dir, place))
+		return ODD;
+	/* Longer than it takes to resolve rules again. */
+	usleep(500000);
+	result = reach(at("turn/place/secret"));
+	return unlink(place) || rename(old, place) ? ODD : result;
+}
+
 static int by_chmod(const char *object)
 {
 	return said(chmod(object, 0644));
@@ -299,26 +294,27 @@ static int unix_socket(const char *object)
 const struct attack path_attacks[] = {
 	{"direct", direct},
 	{"relative", relative},
+	{"by-directory", by_directory},
+	{"in-root", in_root},
 	{"dotdot", dotdot},
 	{"link-to", link_to},
 	{"proc-self-root", proc_self_root},
 	{"proc-other-root", proc_other_root},
-	{"opath", opath},
-	{"opath-passed", opath_passed},
+	{"proc-foreign-root", proc_foreign_root},
 	{"handle", handle},
-	{"ring-inline", ring_inline},
-	{"ring-async", ring_async},
 	{"chroot", by_chroot},
-	{"opened-before", opened_before},
-	{"reopened", reopened},
 	{"truncate", by_truncate},
 	{"open-trunc", by_open_trunc},
 	{"hard-link", hard_link},
 	{"rename-away", rename_away},
+	{"unlink", by_unlink},
+	{"replace", replace},
+	{"rename-base", rename_base},
 	{"rename-parent", rename_parent},
 	{"rename-grandparent", rename_grandparent},
 	{"exchange-parent", exchange_parent},
 	{"link-swap", link_swap},
+	{"turned-directory", turned_directory},
 	{"chmod", by_chmod},
 	{"setxattr", by_setxattr},
 	{"utimes", by_utimes},

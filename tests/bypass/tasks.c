@@ -1,7 +1,6 @@
-/* Running what may not run, acting as another program, and reaching for Palisade itself. */
+/* Running what may not run, and acting as another program. */
 #include "attack.h"
 #include <elf.h>
-#include <linux/bpf.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
@@ -135,12 +134,75 @@ static int exec_memfd(const char *object)
 	return execute(path, no_arguments);
 }
 
+/* The same by its descriptor alone. */
+static int exec_memfd_at(const char *object)
+{
+	int fd = memfd_create("program", MFD_CLOEXEC), status;
+	pid_t pid;
+
+	if (fd < 0 || copy_to(fd, object))
+		return ODD;
+	pid = fork();
+	if (pid == 0) {
+		syscall(SYS_execveat, fd, "", no_arguments, environ, AT_EMPTY_PATH);
+		_exit(errno);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return ODD;
+	return WEXITSTATUS(status) == 42 ? 0 : WEXITSTATUS(status);
+}
+
 static int exec_hard_link(const char *object)
 {
 	const char *name = at("work/hard-program");
 
 	unlink(name);
 	return link(object, name) ? errno : execute(name, no_arguments);
+}
+
+/* Runs a dynamic program with a library put into it, which reads the target: 0 where it did. */
+static int preload(const char *program, const char *library, const char *target)
+{
+	char variable[600];
+	pid_t pid;
+	int status;
+
+	if (access("/lib64/ld-linux-x86-64.so.2", X_OK))
+		return ENOSYS;
+	snprintf(variable, sizeof(variable), "%s", library);
+	pid = fork();
+	if (pid == 0) {
+		close(2);
+		setenv("LD_PRELOAD", variable, 1);
+		setenv("TARGET", target, 1);
+		execl(program, "program", NULL);
+		_exit(errno);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return ODD;
+	/* The program itself ends with 0: without the library, which the loader goes on without. */
+	return WEXITSTATUS(status) == 42 ? 0 : WEXITSTATUS(status) ?: EACCES;
+}
+
+/* A library from a place that process rules name. */
+static int preload_denied(const char *object)
+{
+	char library[600];
+
+	snprintf(library, sizeof(library), "%.*s/preload.so", (int)(strrchr(object, '/') - object), object);
+	return preload(at("bin/dynamic"), library, at("free/harmless"));
+}
+
+/* A library from anywhere, under an allow-list of programs, which names none. */
+static int preload_listed(const char *object)
+{
+	return preload(at("bin/dynamic"), at("work/preload.so"), object);
+}
+
+/* Into the program that a sourced rule trusts. */
+static int preload_source(const char *object)
+{
+	return preload(at("trusted/dynamic"), at("work/preload.so"), object);
 }
 
 /* === acting as the program that a sourced rule trusts: BASE/trusted/program may read BASE/sourced/secret === */
@@ -279,138 +341,6 @@ static int signal_outside(const char *object)
 	return said(kill(pid_of("OUTSIDE"), 0));
 }
 
-/* === Palisade === */
-
-static int bpf_call(int command, union bpf_attr *attributes)
-{
-	return said(syscall(SYS_bpf, command, attributes, sizeof(*attributes)));
-}
-
-static int by_id(int command, const char *variable)
-{
-	union bpf_attr attributes = {.map_id = pid_of(variable)};
-
-	return bpf_call(command, &attributes);
-}
-
-static int map_by_id(const char *object)
-{
-	(void)object;
-	return by_id(BPF_MAP_GET_FD_BY_ID, "MAP_ID");
-}
-
-static int program_by_id(const char *object)
-{
-	(void)object;
-	return by_id(BPF_PROG_GET_FD_BY_ID, "PROGRAM_ID");
-}
-
-static int link_by_id(const char *object)
-{
-	(void)object;
-	return by_id(BPF_LINK_GET_FD_BY_ID, "LINK_ID");
-}
-
-static int map_by_pin(const char *object)
-{
-	union bpf_attr attributes = {.pathname = (unsigned long)getenv("MAP_PIN")};
-
-	(void)object;
-	return bpf_call(BPF_OBJ_GET, &attributes);
-}
-
-static int list_pins(const char *object)
-{
-	(void)object;
-	return reach(getenv("PINS"));
-}
-
-static int unpin(const char *object)
-{
-	(void)object;
-	return said(unlink(getenv("SPARE_PIN")));
-}
-
-static int move_pins(const char *object)
-{
-	char moved[512];
-	int result;
-
-	(void)object;
-	snprintf(moved, sizeof(moved), "%s-moved", getenv("PINS"));
-	result = said(rename(getenv("PINS"), moved));
-	if (!result)
-		rename(moved, getenv("PINS"));
-	return result;
-}
-
-static int unmount_pins(const char *object)
-{
-	(void)object;
-	return unshare(CLONE_NEWNS) ? ODD : said(umount2("/sys/fs/bpf", MNT_DETACH));
-}
-
-static int read_state(const char *object)
-{
-	char path[256];
-
-	(void)object;
-	/* PINS ends with the version, as the directory of the state does. */
-	snprintf(path, sizeof(path), "/run/palisade/%s/state.json", strrchr(getenv("PINS"), '-') + 1);
-	return reach(path);
-}
-
-static int ftrace_switch(const char *object)
-{
-	(void)object;
-	return said(open("/proc/sys/kernel/ftrace_enabled", O_WRONLY | O_CLOEXEC));
-}
-
-/* The same file in another mount of procfs. */
-static int ftrace_elsewhere(const char *object)
-{
-	const char *to = at("mnt/proc");
-	int result;
-
-	(void)object;
-	if (unshare(CLONE_NEWPID))
-		return ODD;
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		char path[600];
-
-		if (mount("proc", to, "proc", 0, NULL))
-			_exit(ODD);
-		snprintf(path, sizeof(path), "%s/sys/kernel/ftrace_enabled", to);
-		result = said(open(path, O_WRONLY | O_CLOEXEC));
-		umount2(to, MNT_DETACH);
-		_exit(result);
-	}
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : ODD;
-}
-
-/* === devices === */
-
-static int disk(const char *object)
-{
-	(void)object;
-	return reach(getenv("DISK"));
-}
-
-static int disk_by_own_node(const char *object)
-{
-	const char *node = at("work/disk");
-	struct stat of;
-
-	(void)object;
-	unlink(node);
-	if (stat(getenv("DISK"), &of) || mknod(node, S_IFBLK | 0600, of.st_rdev))
-		return ODD;
-	return reach(node);
-}
-
 const struct attack task_attacks[] = {
 	{"exec-direct", exec_direct},
 	{"exec-by-link", exec_by_link},
@@ -421,7 +351,13 @@ const struct attack task_attacks[] = {
 	{"protect-later", protect_later},
 	{"exec-copy", exec_copy},
 	{"exec-memfd", exec_memfd},
+	{"exec-copy-blocked", exec_copy},
+	{"exec-memfd-blocked", exec_memfd},
+	{"exec-memfd-at", exec_memfd_at},
 	{"exec-hard-link", exec_hard_link},
+	{"preload-denied", preload_denied},
+	{"preload-listed", preload_listed},
+	{"preload-source", preload_source},
 	{"exchange-exe", exchange_exe},
 	{"seize-source", seize_source},
 	{"vm-write-source", vm_write_source},
@@ -433,18 +369,5 @@ const struct attack task_attacks[] = {
 	{"memory-of-outside", memory_of_outside},
 	{"fd-of-outside", descriptor_of_outside},
 	{"signal-outside", signal_outside},
-	{"map-by-id", map_by_id},
-	{"program-by-id", program_by_id},
-	{"link-by-id", link_by_id},
-	{"map-by-pin", map_by_pin},
-	{"list-pins", list_pins},
-	{"unpin", unpin},
-	{"move-pins", move_pins},
-	{"unmount-pins", unmount_pins},
-	{"read-state", read_state},
-	{"ftrace-switch", ftrace_switch},
-	{"ftrace-elsewhere", ftrace_elsewhere},
-	{"disk", disk},
-	{"disk-by-own-node", disk_by_own_node},
 	{NULL, NULL},
 };

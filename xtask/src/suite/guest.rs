@@ -10,6 +10,8 @@ use crate::process::Step;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Where Debian and Ubuntu keep libelf.a and libz.a.
 const STATIC_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+/// The one source of `tests/bypass` that becomes a library.
+const PRELOAD: &str = "preload.c";
 
 /// Static builds of what guests run.
 #[derive(Clone, Debug)]
@@ -20,10 +22,14 @@ pub struct GuestBinaries {
     pub corpus_run: PathBuf,
     /// `palisade run` without its command line, for the scenarios.
     pub minirun: PathBuf,
-    /// The same with the kernel programs of the control build, whose closers can be opened.
-    pub minirun_controls: PathBuf,
     /// The attacks of the bypass suite.
     pub bypass: PathBuf,
+    /// The library that they put into other programs.
+    pub preload: PathBuf,
+    /// What puts their workloads under policies.
+    pub ward: PathBuf,
+    /// The same with the kernel programs of the control build, whose closers can be opened.
+    pub ward_controls: PathBuf,
     /// The races against the kernel programs.
     pub races: PathBuf,
     /// Their control.
@@ -62,37 +68,27 @@ impl GuestBinaries {
             command
         };
         // Control builds end up in the same place: first, and out of the way.
-        let [minirun_controls, opens_controls, races_controls] =
-            ["minirun-controls", "opens-controls", "races-controls"].map(|name| target.join(name));
+        let [ward_controls, opens_controls, races_controls] =
+            ["ward-controls", "opens-controls", "races-controls"].map(|name| target.join(name));
         let built = |name: &str| target.join(TARGET).join("debug").join(name);
-        let controls = [
-            "-p",
-            "palisade-agent",
-            "--example",
-            "minirun",
-            "--example",
-            "opens",
-            "-p",
-            "palisade-system-tests",
-            "--bin",
-            "races",
-        ];
+        let controls =
+            ["-p", "palisade-agent", "--example", "opens", "-p", "palisade-system-tests", "--bin", "races", "--bin", "ward"];
         let features = "palisade-agent/static,palisade-system-tests/test-controls";
         step.run(cargo(&controls).args(["--features", features]))?;
-        for (from, to) in
-            [("examples/minirun", &minirun_controls), ("examples/opens", &opens_controls), ("races", &races_controls)]
-        {
+        for (from, to) in [("ward", &ward_controls), ("examples/opens", &opens_controls), ("races", &races_controls)] {
             std::fs::copy(built(from), to).with_context(|| format!("copy {from}"))?;
         }
         let bins = ["-p", "palisade", "-p", "palisade-system-tests", "--bins"];
         step.run(cargo(&bins).args(["--features", "palisade/static,palisade-system-tests/static"]))?;
         step.run(&mut cargo(&["-p", "palisade-agent", "--example", "minirun", "--example", "opens", "--features", "static"]))?;
         let bypass = target.join("bypass");
-        step.run(&mut attacks(&bypass))?;
+        step.run(&mut attacks(&bypass)?)?;
+        let preload = target.join("preload.so");
+        let source = workspace().join("tests/bypass").join(PRELOAD);
+        step.run(compiler().args(["-shared", "-fPIC", "-nostdlib", "-O1", "-Wall", "-Wextra", "-o"]).arg(&preload).arg(source))?;
         let stress = target.join("stress-opens");
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
         let source = workspace().join("tests/stress/opens.c");
-        step.run(Command::new(compiler).args(["-O2", "-Wall", "-Wextra", "-static", "-s", "-o"]).arg(&stress).arg(source))?;
+        step.run(compiler().args(["-O2", "-Wall", "-Wextra", "-static", "-s", "-o"]).arg(&stress).arg(source))?;
         step.done();
         let built = |name: &str| {
             let path = built(name);
@@ -103,8 +99,10 @@ impl GuestBinaries {
             palisade: built("palisade")?,
             corpus_run: built("corpus-run")?,
             minirun: built("examples/minirun")?,
-            minirun_controls,
             bypass,
+            preload,
+            ward: built("ward")?,
+            ward_controls,
             races: built("races")?,
             races_controls,
             lifecycle: built("lifecycle")?,
@@ -116,13 +114,23 @@ impl GuestBinaries {
     }
 }
 
-/// The compiler's command for the attacks of `tests/bypass`.
-fn attacks(to: &Path) -> Command {
-    let sources = ["main.c", "paths.c", "mounts.c", "tasks.c"];
-    let mut command = Command::new("cc");
-    command.args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(to);
-    command.args(sources.map(|name| workspace().join("tests/bypass").join(name)));
-    command
+/// The compiler's command for the attacks of `tests/bypass`: one program of all its files but one.
+fn attacks(to: &Path) -> Result<Command> {
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(workspace().join("tests/bypass")).context("read tests/bypass")? {
+        let path = entry.context("read tests/bypass")?.path();
+        if path.extension().is_some_and(|extension| extension == "c") && !path.ends_with(PRELOAD) {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    let mut command = compiler();
+    command.args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(to).args(sources);
+    Ok(command)
+}
+
+fn compiler() -> Command {
+    Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
 }
 
 /// The root of the workspace.

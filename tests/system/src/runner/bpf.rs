@@ -1,4 +1,4 @@
-//! The BPF back end under the corpus: each case gets a label and a table of its own; the programs stay loaded.
+//! The BPF back end under test: each workload gets a label and a table of its own; the programs stay loaded.
 
 use std::cell::RefCell;
 use std::fs;
@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use palisade_agent::cgroup::Cgroup;
-use palisade_agent::enforce::bpf::{BpfEnforcer, ProtectedWorkload};
+use palisade_agent::enforce::bpf::{BpfEnforcer, ProtectedWorkload, Released};
 use palisade_agent::enforce::table::{Rules, Table};
 use palisade_agent::tree::RootTree;
 use palisade_bpf::abi::{Event, ObjectKind, Verdict};
 use palisade_bpf::ring::Reader;
 use palisade_policy::SourceFile;
-use palisade_ruleset::{By, RuleSet, Scope};
+use palisade_ruleset::{By, RuleSet, Scope, Workload};
 
 use super::enforcer::{Enforcer, ProtectError, Protection, SeenEvent, Target};
 use crate::corpus::VerdictCase;
@@ -25,20 +25,31 @@ pub struct Bpf {
     /// Keeps the programs attached between cases.
     _holder: BpfEnforcer,
     reader: Reader,
-    current: Rc<RefCell<Option<Current>>>,
+    current: Rc<RefCell<Option<Names>>>,
     cases: u32,
 }
 
-/// The case in force.
-struct Current {
-    label: u32,
+/// What the codes in the events of one workload stand for.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The workload's label.
+    pub label: u32,
     rules: Rules,
+}
+
+/// A workload in a cgroup that somebody else made, under policies.
+#[derive(Debug)]
+pub struct Guarded {
+    enforcer: BpfEnforcer,
+    workload: ProtectedWorkload,
+    /// For its events.
+    pub names: Names,
 }
 
 /// Lifts a protection when it is dropped.
 struct Guard {
-    protection: Option<(BpfEnforcer, ProtectedWorkload)>,
-    current: Rc<RefCell<Option<Current>>>,
+    guarded: Option<Guarded>,
+    current: Rc<RefCell<Option<Names>>>,
 }
 
 /// Clock ticks a second of /proc/PID/stat, on every architecture that Palisade supports (`USER_HZ`).
@@ -58,19 +69,41 @@ impl Bpf {
     }
 
     fn protect_cgroup(&mut self, target: &Target<'_>, cgroup: &Path) -> Result<Guard> {
-        let parsed = palisade_policy::parse(&[SourceFile { name: Arc::from("case.yaml"), text: target.policy_yaml }]);
+        let first = target.tasks.first().context("no acting task")?.0;
+        self.cases += 1;
+        let id = format!("corpus-{}-{}", std::process::id(), self.cases);
+        let guarded = Guarded::begin(&id, cgroup, (target.root, first), target.policy_yaml, target.workload)?;
+        *self.current.borrow_mut() = Some(guarded.names.clone());
+        Ok(Guard { guarded: Some(guarded), current: Rc::clone(&self.current) })
+    }
+}
+
+impl Guarded {
+    /// Puts whatever runs in a cgroup under policies, which are resolved in the root of a process that runs there.
+    ///
+    /// # Errors
+    /// Policies that are wrong, and whatever the back end says.
+    pub fn begin(id: &str, cgroup: &Path, of: (&Path, u32), policy_yaml: &str, workload: &Workload) -> Result<Self> {
+        let parsed = palisade_policy::parse(&[SourceFile { name: Arc::from("case.yaml"), text: policy_yaml }]);
         if let Some(problem) = parsed.problems.first() {
             bail!("the policy is wrong: {problem}");
         }
-        let first = target.tasks.first().context("no acting task")?;
-        let tree = RootTree::open(target.root, start_of(first.0)?)?;
-        let rules = RuleSet::new(&parsed.policies, target.workload, &tree);
-        self.cases += 1;
-        let mut enforcer = BpfEnforcer::open(&format!("corpus-{}-{}", std::process::id(), self.cases))?;
+        let (root, pid) = of;
+        let tree = RootTree::open(root, start_of(pid)?)?;
+        let rules = RuleSet::new(&parsed.policies, workload, &tree);
+        let mut enforcer = BpfEnforcer::open(id)?;
         let table = Table::build(&rules, 1, enforcer.next_table_id()?)?;
-        let workload = enforcer.protect(Cgroup::open(cgroup)?, &table, target.workload.mode)?;
-        *self.current.borrow_mut() = Some(Current { label: workload.label, rules: Arc::clone(&table.rules) });
-        Ok(Guard { protection: Some((enforcer, workload)), current: Rc::clone(&self.current) })
+        let workload = enforcer.protect(Cgroup::open(cgroup)?, &table, workload.mode)?;
+        let names = Names { label: workload.label, rules: Arc::clone(&table.rules) };
+        Ok(Self { enforcer, workload, names })
+    }
+
+    /// Lets it go, once its processes are gone.
+    ///
+    /// # Errors
+    /// The back end's.
+    pub fn release(self) -> Result<Released> {
+        Ok(self.enforcer.release(self.workload)?)
     }
 }
 
@@ -108,7 +141,7 @@ impl Enforcer for Bpf {
     }
 }
 
-impl Current {
+impl Names {
     /// Who a code stands for, as cases write it.
     fn name(&self, code: u32) -> String {
         let rule = match By::from_code(code) {
@@ -122,7 +155,9 @@ impl Current {
         rule.unwrap_or_else(|| format!("code {code:#x}"))
     }
 
-    fn seen(&self, event: &Event) -> SeenEvent {
+    /// An event of the workload, in words.
+    #[must_use]
+    pub fn seen(&self, event: &Event) -> SeenEvent {
         let rule = self.name(event.code);
         let shadow = event.shadow.map(|(verdict, code)| {
             let verdict = match verdict {
@@ -154,8 +189,8 @@ impl Current {
 impl Drop for Guard {
     fn drop(&mut self) {
         *self.current.borrow_mut() = None;
-        if let Some((enforcer, workload)) = self.protection.take()
-            && let Err(error) = enforcer.release(workload)
+        if let Some(guarded) = self.guarded.take()
+            && let Err(error) = guarded.release()
         {
             eprintln!("cannot release a case: {error}");
         }

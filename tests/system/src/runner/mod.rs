@@ -32,7 +32,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-pub use self::bpf::Bpf;
+pub use self::bpf::{Bpf, Guarded, Names};
 pub use self::enforcer::{Enforcer, InProcess, ProtectError, Protection, SeenEvent, Target, Unprotected};
 pub use self::home::Setting;
 pub use self::landlock::Landlock;
