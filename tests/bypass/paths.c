@@ -248,6 +248,33 @@ static int link_swap(const char *object)
 	return result;
 }
 
+/* Seconds within which rules are resolved again, on a machine that is emulated and busy. */
+#define SOON 8
+
+/*
+ * The name that a rule leads through appears after the start: a link to the directory above the object's, beside that. Until the rule
+ * is resolved again the object can be opened.
+ */
+static int late_link(const char *object)
+{
+	char dir[512], name[520];
+	const char *target;
+	int result = 0;
+
+	snprintf(dir, sizeof(dir), "%s", object);
+	*strrchr(dir, '/') = 0;
+	*strrchr(dir, '/') = 0;
+	target = strrchr(dir, '/') + 1;
+	snprintf(name, sizeof(name), "%.*scurrent", (int)(target - dir), dir);
+	if (symlink(target, name))
+		return ODD;
+	for (int i = 0; i < SOON * 50 && !result; i++) {
+		result = reach(object);
+		usleep(20000);
+	}
+	return unlink(name) ? ODD : result;
+}
+
 /* The directory that an Allow names becomes a link to the object's. */
 static int turned_directory(const char *object)
 {
@@ -314,6 +341,7 @@ const struct attack path_attacks[] = {
 	{"rename-grandparent", rename_grandparent},
 	{"exchange-parent", exchange_parent},
 	{"link-swap", link_swap},
+	{"late-link", late_link},
 	{"turned-directory", turned_directory},
 	{"chmod", by_chmod},
 	{"setxattr", by_setxattr},
