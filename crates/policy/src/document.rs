@@ -11,7 +11,7 @@ use crate::values;
 
 /// The API version of all kinds of policies.
 pub const API_VERSION: &str = "security.kubearmor.com/v1";
-/// The namespace of a namespaced policy that names none.
+/// The namespace of a namespaced policy that names none, where nobody says otherwise.
 pub const DEFAULT_NAMESPACE: &str = "default";
 /// The longest name of a policy or namespace, in bytes: that of a DNS subdomain.
 pub const POLICY_NAME_MAX_BYTES: usize = 253;
@@ -103,7 +103,7 @@ fn metadata(kind: Kind, node: &Node, path: &Path<'_>, sink: &mut Sink<'_>) -> Op
     let mode = fields.get("annotations").and_then(|node| mode(node, &path.field("annotations"), sink)).unwrap_or_default();
     let namespace = fields.get("namespace").map(|node| (node, name(node, &path.field("namespace"), sink)));
     let namespace = match (kind, namespace) {
-        (Kind::Namespaced, None) => DEFAULT_NAMESPACE.to_owned(),
+        (Kind::Namespaced, None) => sink.namespace.to_owned(),
         (Kind::Namespaced, Some((_, namespace))) => namespace?.to_owned(),
         (Kind::Cluster | Kind::Host, None) => String::new(),
         (Kind::Cluster | Kind::Host, Some((node, _))) => {

@@ -73,9 +73,15 @@ pub struct Parsed {
 /// counted). What exceeds one is a problem.
 #[must_use]
 pub fn parse(files: &[SourceFile<'_>]) -> Parsed {
+    parse_in(files, DEFAULT_NAMESPACE)
+}
+
+/// The same, where namespaced policies that name no namespace are of another than [`DEFAULT_NAMESPACE`].
+#[must_use]
+pub fn parse_in(files: &[SourceFile<'_>], namespace: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for SourceFile { name, text } in files {
-        let mut sink = Sink::new(name, text);
+        let mut sink = Sink::new(name, text, namespace);
         if let Some((place, why)) = unreadable(text) {
             sink.error(&place, &Path::Root, why, "");
         } else {
@@ -145,6 +151,21 @@ mod tests {
         assert_eq!(&text[label.offset()..label.offset() + label.len()], "KubeArmorPolic");
         let help = problem.help().unwrap().to_string();
         assert!(help.starts_with("did you mean `KubeArmorPolicy`?"), "{help}");
+    }
+
+    #[test]
+    fn a_policy_without_a_namespace_is_of_the_one_that_is_given() {
+        let policy = |namespace: &str| {
+            format!(
+                "kind: KubeArmorPolicy\napiVersion: {API_VERSION}\nmetadata: {{name: p{namespace}}}\n\
+                 spec: {{file: {{matchPaths: [{{path: /a}}]}}, action: Block}}\n"
+            )
+        };
+        let text = format!("{}---\n{}", policy(""), policy(", namespace: own"));
+        let namespaces = |parsed: Parsed| parsed.policies.into_iter().map(|policy| policy.key.namespace).collect::<Vec<_>>();
+        let files = [SourceFile { name: Arc::from("p.yaml"), text: &text }];
+        assert_eq!(namespaces(parse_in(&files, "other")), ["other", "own"]);
+        assert_eq!(namespaces(parse(&files)), ["default", "own"]);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(crate) enum Path<'a> {
 pub(crate) struct Sink<'a> {
     file: &'a Arc<str>,
     text: &'a str,
+    /// The namespace of namespaced policies that name none.
+    pub(crate) namespace: &'a str,
     problems: Vec<Problem>,
     notes: Vec<Note>,
     not_shown: usize,
@@ -139,8 +141,8 @@ impl<'a> Sink<'a> {
     /// The most memory that one file's rules may take through inheritance, aliases and glob alternatives, in bytes.
     pub(crate) const EXPANDED_MAX_BYTES: usize = 64 << 20;
 
-    pub(crate) fn new(file: &'a Arc<str>, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new(), notes: Vec::new(), not_shown: 0, spent_bytes: 0 }
+    pub(crate) fn new(file: &'a Arc<str>, text: &'a str, namespace: &'a str) -> Self {
+        Self { file, text, namespace, problems: Vec::new(), notes: Vec::new(), not_shown: 0, spent_bytes: 0 }
     }
 
     pub(crate) fn error(&mut self, place: &Place, path: &Path<'_>, message: impl Into<String>, help: impl Into<String>) {

@@ -36,7 +36,7 @@ pub use decide::{decide, decide_all};
 pub use decision::{BuiltIn, By, Decision, RuleId, Verdict};
 pub use explain::{Explanation, Matched, explain};
 pub use late::{Gained, LATE_NAMES_MAX};
-pub use resolve::MULTI_CALL;
+pub use resolve::{MULTI_CALL, concerns};
 pub use rules::{Legend, LegendRule, Rule, RuleBody, RuleSet, Tier};
 pub use walk::{Table, Walked};
 pub use workload::{Mode, NoLinks, Posture, Postures, Resolved, Scope, StdioFile, Tree, Workload};

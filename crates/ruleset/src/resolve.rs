@@ -144,8 +144,9 @@ pub(crate) fn resolve_rule(rule: &Rule, workload: &Workload, tree: &dyn Tree) ->
     (names, resolver.multi_call)
 }
 
-/// Whether a policy's kind, namespace and selector take in the workload.
-fn concerns(policy: &Policy, workload: &Workload) -> bool {
+/// Whether a policy's kind, namespace and selector take in the workload (`meaning` section 1), whatever its mode.
+#[must_use]
+pub fn concerns(policy: &Policy, workload: &Workload) -> bool {
     let Workload { scope, namespace, labels, container, hostname, ignore_selectors, .. } = workload;
     let kind_fits = match (policy.key.kind, scope) {
         (Kind::Cluster | Kind::Namespaced, Scope::Workload) | (Kind::Host, Scope::Host) => true,
