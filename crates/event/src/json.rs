@@ -77,7 +77,12 @@ pub fn encode(record: &Record, options: EncodeOptions) -> Result<String, EncodeE
     }
 }
 
-fn line(value: &impl Serialize) -> Result<String, EncodeError> {
+/// Any value as such a line.
+///
+/// # Errors
+///
+/// [`EncodeError`], where the value's own encoding fails.
+pub fn line(value: &impl Serialize) -> Result<String, EncodeError> {
     let mut out = Vec::with_capacity(1024);
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Guarded)).map_err(|e| EncodeError(Cause::Json(e)))?;
     out.push(b'\n');
