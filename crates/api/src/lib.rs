@@ -14,25 +14,49 @@ mod convert;
 pub mod filter;
 
 /// KubeArmor's `feeder`: what happened.
-#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from proto/kubearmor.proto, where it is described")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from proto/kubearmor.proto, where it is described"
+)]
 pub mod feeder {
     tonic::include_proto!("feeder");
 }
 
 /// KubeArmor's `policy`: policies over gRPC, and what they select.
-#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from proto/policy.proto, where it is described")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from proto/policy.proto, where it is described"
+)]
 pub mod policy {
     tonic::include_proto!("policy");
 }
 
 /// KubeArmor's `state_agent`: who runs.
-#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from proto/state.proto, where it is described")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from proto/state.proto, where it is described"
+)]
 pub mod state_agent {
     tonic::include_proto!("state_agent");
 }
 
 /// Palisade's own: how workloads and policies stand.
-#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from proto/palisade.proto, where it is described")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from proto/palisade.proto, where it is described"
+)]
 pub mod palisade {
     tonic::include_proto!("palisade.v1");
 }
