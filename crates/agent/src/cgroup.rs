@@ -89,6 +89,12 @@ impl Tree {
         Some(Self { mount, root })
     }
 
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
     /// The cgroup of this process, by its directory.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use palisade_bpf::abi::Counter;
 use palisade_bpf::maps::{MapError, Maps};
 use palisade_bpf::pins::{PinError, Pins};
+use palisade_bpf::probe;
 use palisade_bpf::stats;
 use serde::Serialize;
 use thiserror::Error;
@@ -229,6 +230,17 @@ impl Watch {
     pub fn total(&self) -> Result<Vec<Trouble>, HealthError> {
         Ok(Counters::read(&self.maps, &self.programs)?.troubles_since(&self.begun))
     }
+}
+
+/// `kernel.ftrace_enabled=0` switches every LSM program off: set back, and said.
+pub(crate) fn keep_tracing_on() -> Option<String> {
+    if probe::ftrace_enabled() != Some(false) {
+        return None;
+    }
+    Some(match std::fs::write("/proc/sys/kernel/ftrace_enabled", "1") {
+        Ok(()) => "kernel.ftrace_enabled was set to 0, which switched enforcement off; it is 1 again".to_owned(),
+        Err(error) => format!("kernel.ftrace_enabled is 0, which switches enforcement off, and cannot be set: {error}"),
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //! runs/ID.lock          held as long as the palisade of that run lives: free means that it is gone
 //! runs/ID.json          what it set up: written before each step, so that whoever cleans up finds all of it
 //! legends/TABLE.json    what the rule codes of a table stand for
-//! events/LABEL          socket of the run whose label that is
+//! events/LABEL          socket of the run whose label that is; of the agent's workloads, a link to its socket
+//! events/agent          the agent's socket
 //! ```
 //! All of it is on a tmpfs and ends with the boot, as the kernel's objects do.
 
@@ -58,8 +59,11 @@ pub struct RunRecord {
     pub cgroup_id: u64,
     /// Its label; 0 before it has one.
     pub label: u32,
-    /// Every table it ever had.
+    /// Its tables whose legends are kept.
     pub tables: Vec<u32>,
+    /// The cgroup was made, and will be removed, by somebody else: while it is there, it keeps its label.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// Why something under `/run/palisade` could not be done.
@@ -192,6 +196,18 @@ impl Home {
         records.into_iter().find(|record| record.label == label)
     }
 
+    /// What the entry of an id says, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record_of_id(&self, id: &str) -> Result<Option<RunRecord>, HomeError> {
+        match self.read(&self.record_of(id)) {
+            Ok(record) => Ok(Some(record)),
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Takes a run's entry away.
     ///
     /// # Errors
@@ -214,11 +230,7 @@ impl Home {
             if !try_lock(&file, &path)? {
                 continue;
             }
-            let record = match self.read(&self.record_of(&id)) {
-                Ok(record) => Some(record),
-                Err(e) if e.source.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(e),
-            };
+            let record = self.record_of_id(&id)?;
             abandoned.push((id, record));
         }
         Ok(abandoned)
@@ -277,6 +289,30 @@ impl Home {
     #[must_use]
     pub fn socket_of(&self, label: u32) -> PathBuf {
         self.events().join(label.to_string())
+    }
+
+    /// Where the agent listens for the events of all its workloads.
+    #[must_use]
+    pub fn socket_of_agent(&self) -> PathBuf {
+        self.events().join("agent")
+    }
+
+    /// Has the events of a label sent to the agent.
+    ///
+    /// # Errors
+    /// If the link cannot be made.
+    pub fn send_to_agent(&self, label: u32) -> Result<(), HomeError> {
+        let path = self.socket_of(label);
+        remove(&path)?;
+        std::os::unix::fs::symlink("agent", &path).map_err(|source| HomeError { act: "make", path, source })
+    }
+
+    /// Has the events of a label sent to nobody.
+    ///
+    /// # Errors
+    /// If the link cannot be removed.
+    pub fn send_to_nobody(&self, label: u32) -> Result<(), HomeError> {
+        remove(&self.socket_of(label))
     }
 
     fn runs(&self) -> PathBuf {
@@ -392,6 +428,7 @@ mod tests {
             cgroup_id: 7,
             label: 3,
             tables: vec![9],
+            foreign: false,
         };
         let locked = home.lock().unwrap();
         let membership = home.join(&locked, "a").unwrap();

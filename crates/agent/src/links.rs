@@ -1,36 +1,79 @@
-//! Links that appear while a run lives (`meaning` section 3.5): a thread that resolves the rules again when a name on
-//! the way of one appears or a mount changes, and swaps the table if they gained names.
+//! Links that appear while workloads live (`meaning` section 3.5): a thread that resolves their rules again when a name on
+//! the way of one appears or a mount changes, and has tables swapped whose rules gained names.
 //!
 //! The first change is acted on at once. Then the thread rests, four times as long as its work took, and acts on all
 //! that came meanwhile: a burst costs a fifth of a processor at most, and its last change is never left out.
 
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use palisade_event::Level;
 use palisade_ruleset::Gained;
 use rustix::event::{EventfdFlags, eventfd};
+use thiserror::Error;
 
-use super::RunError;
-use super::confine::{Protection, lock};
-use crate::tree::{Observed, RootTree};
+use crate::enforce::enforcer::Failure;
+use crate::tree::Lookups;
 use crate::watch::Watch;
 
 /// Where messages go. Returns false where there is no room: the message is kept and told later.
-pub(super) type Tell = Box<dyn FnMut(Level, &str) -> bool + Send>;
+pub(crate) type Tell = Box<dyn FnMut(Level, &str) -> bool + Send>;
+
+/// What has rules to be resolved again.
+pub(crate) trait Relink: Send {
+    /// Resolves all of them, telling of each name that it looks up, and puts those that gained names into force.
+    ///
+    /// # Guarantees
+    /// On error the tables in force stay, and the next call tries again.
+    fn resolve_again(&mut self, lookups: &dyn Lookups) -> Result<Vec<Relinked>, Failure>;
+}
+
+/// What a workload's rules gained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Relinked {
+    /// Whose, as messages begin: empty where there is only one, else `NAME: `.
+    pub(crate) whose: String,
+    /// How much.
+    pub(crate) gained: Gained,
+    /// From which generation on.
+    pub(crate) generation: u64,
+}
+
+/// Why links are not followed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LinksError {
+    /// Names cannot be waited for.
+    #[error("cannot watch for links: {0}")]
+    Watch(#[source] io::Error),
+    /// The thread cannot be started.
+    #[error("cannot start the thread that follows links: {0}")]
+    Thread(#[source] io::Error),
+    /// The rules cannot be resolved.
+    #[error(transparent)]
+    Resolve(Failure),
+}
 
 /// The thread.
-pub(super) struct LinkFollower {
-    stop: Arc<OwnedFd>,
+pub(crate) struct LinkFollower {
+    call: Arc<Call>,
     thread: JoinHandle<()>,
+}
+
+/// How the thread is called.
+struct Call {
+    event: OwnedFd,
+    /// Set before the event: it is to end.
+    stop: AtomicBool,
 }
 
 struct Follower {
     watch: Watch,
-    tree: RootTree,
-    protection: Arc<Mutex<Option<Protection>>>,
+    rules: Box<dyn Relink>,
     tell: Tell,
     /// What could not be told yet; the newest of each kind.
     untold: Vec<(Level, String)>,
@@ -57,38 +100,63 @@ const UNTOLD: usize = 16;
 // === impl LinkFollower ===
 
 impl LinkFollower {
-    /// Resolves the rules of a run once more, now watching, then starts the thread.
-    pub(super) fn start(protection: Arc<Mutex<Option<Protection>>>, tell: Tell) -> Result<Self, RunError> {
-        let watch = Watch::new().map_err(RunError::Watch)?;
-        let tree = RootTree::open("/".as_ref(), SystemTime::now())?;
-        let mut follower = Follower { watch, tree, protection, tell, untold: Vec::new(), told: Told::default() };
-        follower.turn()?;
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let stop = Arc::new(stop.map_err(|errno| RunError::Watch(errno.into()))?);
-        let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("links".to_owned()).spawn(move || follower.work(&stopped));
-        Ok(Self { stop, thread: thread.map_err(RunError::Follow)? })
+    /// Resolves the rules once more, now watching, then starts the thread.
+    pub(crate) fn start(rules: Box<dyn Relink>, tell: Tell) -> Result<Self, LinksError> {
+        let watch = Watch::new().map_err(LinksError::Watch)?;
+        let mut follower = Follower { watch, rules, tell, untold: Vec::new(), told: Told::default() };
+        follower.turn().map_err(LinksError::Resolve)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let event = event.map_err(|errno| LinksError::Watch(errno.into()))?;
+        let call = Arc::new(Call { event, stop: AtomicBool::new(false) });
+        let called = Arc::clone(&call);
+        let thread = thread::Builder::new().name("links".to_owned()).spawn(move || follower.work(&called));
+        Ok(Self { call, thread: thread.map_err(LinksError::Thread)? })
+    }
+
+    /// Has all rules resolved again: there are others.
+    pub(crate) fn again(&self) {
+        self.call.wake();
     }
 
     /// Ends it.
-    pub(super) fn stop(self) {
-        let Self { stop, thread } = self;
-        // A counter of 2^64 - 2 calls: there is room for one.
-        let _ = rustix::io::write(&*stop, &1_u64.to_ne_bytes());
+    pub(crate) fn stop(self) {
+        let Self { call, thread } = self;
+        call.stop.store(true, Ordering::Release);
+        call.wake();
         // A panic of the thread has been printed; the run's end is not the place to raise it again.
         drop(thread.join());
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn wake(&self) {
+        // A counter of 2^64 - 2 calls that have not been answered: there is room.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    /// Answers the calls so far. Returns whether it is to end.
+    fn answer(&self) -> bool {
+        // Without a call there is nothing to read.
+        let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+        self.stop.load(Ordering::Acquire)
     }
 }
 
 // === impl Follower ===
 
 impl Follower {
-    fn work(&mut self, stop: &OwnedFd) {
+    fn work(&mut self, call: &Call) {
         let mut due = false;
         loop {
             let again = due || self.watch.is_incomplete() || !self.untold.is_empty();
-            match self.watch.wait(stop, again.then_some(LOOK)) {
-                Ok(woken) if woken.called => return,
+            match self.watch.wait(&call.event, again.then_some(LOOK)) {
+                Ok(woken) if woken.called => {
+                    if call.answer() {
+                        return;
+                    }
+                }
                 Ok(woken) if !woken.changed && !again => continue,
                 Ok(_) => {}
                 Err(error) => {
@@ -105,36 +173,37 @@ impl Follower {
                 }
             };
             let rest = REST.max(begun.elapsed() * REST_FACTOR);
-            // Changes wait meanwhile; only the end of the run does not.
-            if self.rest(stop, rest) {
-                return;
-            }
+            // Changes wait meanwhile, calls do not.
+            Self::rest(call, rest);
         }
     }
 
-    /// Waits; true if it is to stop.
-    fn rest(&mut self, stop: &OwnedFd, rest: Duration) -> bool {
+    /// Waits so long, or until there is a call, which stays to be answered.
+    fn rest(call: &Call, rest: Duration) {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let timeout = Timespec::try_from(rest).ok();
-        poll(&mut [PollFd::new(stop, PollFlags::IN)], timeout.as_ref()).is_ok_and(|ready| ready > 0)
+        let _ = poll(&mut [PollFd::new(&call.event, PollFlags::IN)], timeout.as_ref());
     }
 
-    fn turn(&mut self) -> Result<(), RunError> {
+    fn turn(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
-        let Some((Gained { names, left_out }, generation)) = self.resolve_again()? else { return Ok(()) };
+        let Self { watch, rules, .. } = self;
+        let relinked = watch.renew(|lookups| rules.resolve_again(lookups))?;
         let took = begun.elapsed();
         self.told.failure.clear();
-        if names > 0 {
-            let text = format!(
-                "links appeared: rules hold for {names} more names from generation {generation} on, in force {} us after it \
-                 was noticed",
-                took.as_micros()
-            );
-            self.say(Level::Info, text);
-        }
-        if left_out > 0 && !self.told.left_out {
-            self.told.left_out = true;
-            self.say(Level::Error, format!("links appeared that rules do not hold for: {left_out} names too many"));
+        for Relinked { whose, gained: Gained { names, left_out }, generation } in relinked {
+            if names > 0 {
+                let text = format!(
+                    "{whose}links appeared: rules hold for {names} more names from generation {generation} on, in force {} us \
+                     after it was noticed",
+                    took.as_micros()
+                );
+                self.say(Level::Info, text);
+            }
+            if left_out > 0 && !self.told.left_out {
+                self.told.left_out = true;
+                self.say(Level::Error, format!("{whose}links appeared that rules do not hold for: {left_out} names too many"));
+            }
         }
         if self.watch.is_incomplete() && !self.told.incomplete {
             self.told.incomplete = true;
@@ -145,16 +214,8 @@ impl Follower {
         Ok(())
     }
 
-    fn resolve_again(&self) -> Result<Option<(Gained, u64)>, RunError> {
-        let Self { watch, tree, protection, .. } = self;
-        let mut protection = lock(protection);
-        let Some(protection) = &mut *protection else { return Ok(None) };
-        let gained = watch.renew(|lookups| protection.resolve_again(&Observed { tree, lookups }))?;
-        Ok(Some((gained, protection.generation())))
-    }
-
     /// Once for each reason: a failure comes again with every try.
-    fn say_failure(&mut self, error: &RunError) {
+    fn say_failure(&mut self, error: &Failure) {
         let reason = error.to_string();
         if self.told.failure != reason {
             let text = format!("links appeared that rules do not hold for yet: {reason}");

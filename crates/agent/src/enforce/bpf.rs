@@ -10,6 +10,8 @@
 //! same class goes into the other slot, one of another class into the slot of the same number. So each swap changes one
 //! byte of the label's word, and no task can read a mixture of the old place and the new, however the kernel copies it.
 
+mod foreign;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,8 +31,13 @@ use super::table::Table;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::home::{Home, HomeError, Locked, Membership, RunRecord};
 
+pub use foreign::detach_all;
+
 /// `PROC_PID_INIT_INO`.
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// The newest tables of a workload whose legends are kept, for events that have not been read yet. At one change of
+/// policies a second, a minute's.
+const TABLES_TOLD: usize = 64;
 
 /// The programs, attached, and this run's part in them.
 #[derive(Debug)]
@@ -62,6 +69,8 @@ pub struct ProtectedWorkload {
     place: Place,
     options: LabelOptions,
     record: RunRecord,
+    /// Its own entry, where it is one of many of this palisade.
+    _membership: Option<Membership>,
 }
 
 /// What a label's word says beside its place.
@@ -76,6 +85,13 @@ struct LabelOptions {
 struct Place {
     size_class: SizeClass,
     slot: u16,
+}
+
+/// The entry that a workload is recorded under.
+struct NewEntry {
+    id: String,
+    membership: Option<Membership>,
+    foreign: bool,
 }
 
 /// What remains of a workload after its release.
@@ -112,6 +128,9 @@ pub enum BpfError {
     /// All labels are in use.
     #[error("{LABEL_MAX} workloads are protected already: no label is free")]
     NoLabel,
+    /// A palisade lives.
+    #[error("a palisade runs (`palisade agent` or `palisade run`): end it first")]
+    Tended,
     /// `/run/palisade` cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -135,7 +154,7 @@ impl BpfError {
         match self {
             Self::Pin(error) => error.is_denied(),
             Self::Home(error) => error.source.kind() == io::ErrorKind::PermissionDenied,
-            Self::NoLabel | Self::Map(_) | Self::Cgroup(_) => false,
+            Self::NoLabel | Self::Tended | Self::Map(_) | Self::Cgroup(_) => false,
         }
     }
 }
@@ -252,20 +271,34 @@ impl BpfEnforcer {
     /// See [`BpfError`].
     pub fn protect(&mut self, cgroup: Cgroup, table: &Table, mode: Mode) -> Result<ProtectedWorkload, BpfError> {
         let locked = self.home.lock()?;
+        let id = self.membership.id.clone();
+        self.protect_as(&locked, NewEntry { id, membership: None, foreign: false }, cgroup, table, mode)
+    }
+
+    fn protect_as(
+        &mut self,
+        _locked: &Locked,
+        entry: NewEntry,
+        cgroup: Cgroup,
+        table: &Table,
+        mode: Mode,
+    ) -> Result<ProtectedWorkload, BpfError> {
+        let NewEntry { id, membership, foreign } = entry;
         let label = self.free_label()?;
         let place = Place { size_class: table.image.size_class(), slot: first_slot(label) };
         let record = RunRecord {
-            id: self.membership.id.clone(),
+            id,
             pid: std::process::id(),
             cgroup: cgroup.directory().to_owned(),
             cgroup_id: cgroup.id(),
             label,
             tables: vec![table.id],
+            foreign,
         };
         self.home.record(&record)?; // before anything that it must tell how to undo
         self.home.keep_legend(table.id, &table.legend)?;
         let options = LabelOptions { audit: mode == Mode::Audit, cache: self.cache && self.why_no_cache.is_none() };
-        let workload = ProtectedWorkload { label, cgroup, place, options, record };
+        let workload = ProtectedWorkload { label, cgroup, place, options, record, _membership: membership };
         let done = self.install(&workload, table);
         if done.is_err() {
             // The record is kept, so what this fails to undo is undone by the next palisade.
@@ -274,7 +307,6 @@ impl BpfEnforcer {
             // What cannot be retired yet, for whatever reason, goes on judging; `probe` names it.
             drop(retire_others(&self.pins, &self.maps));
         }
-        drop(locked);
         done.map(|()| workload)
     }
 
@@ -289,8 +321,13 @@ impl BpfEnforcer {
         let _locked = self.home.lock()?;
         let mut record = workload.record.clone();
         record.tables.push(table.id);
+        let forgotten = record.tables.len().saturating_sub(TABLES_TOLD);
+        let forgotten: Vec<u32> = record.tables.drain(..forgotten).collect();
         self.home.record(&record)?;
         workload.record = record;
+        for old in forgotten {
+            self.home.drop_legend(old)?;
+        }
         self.home.keep_legend(table.id, &table.legend)?;
         let (old, new) = (workload.place, workload.place.next(workload.label, table.image.size_class()));
         let installed = self.maps.tables.install(new.slot, &table.image)?;
@@ -320,13 +357,7 @@ impl BpfEnforcer {
     pub fn release(self, workload: ProtectedWorkload) -> Result<Released, BpfError> {
         let Self { home, pins, maps, membership, why_no_cache: _, cache: _ } = self;
         let locked = home.lock()?;
-        let ProtectedWorkload { record, cgroup, .. } = workload;
-        let released = if cgroup.is_populated()? || !maps.tasks.holders(record.label)?.is_empty() {
-            Released::StillHeld
-        } else {
-            free(&home, &maps, &record)?;
-            Released::Entirely
-        };
+        let released = let_go(&home, &maps, &workload)?;
         drop(membership);
         detach_if_unused(&home, &locked, &pins)?;
         Ok(released)
@@ -346,7 +377,7 @@ impl BpfEnforcer {
     }
 
     fn install(&self, workload: &ProtectedWorkload, table: &Table) -> Result<(), BpfError> {
-        let ProtectedWorkload { label, cgroup, place, options, record: _ } = workload;
+        let ProtectedWorkload { label, cgroup, place, options, record: _, _membership: _ } = workload;
         self.maps.tables.install(place.slot, &table.image)?;
         self.maps.labels.set(*label, place.word(*options))?;
         self.label(cgroup, *label)
@@ -409,10 +440,14 @@ fn clean_up(home: &Home, locked: &Locked, maps: Option<&Maps>) -> Result<(), Bpf
         };
         let lives = match Cgroup::open(&record.cgroup) {
             // Another cgroup of the same name would have another id.
-            Ok(cgroup) => cgroup.id() == record.cgroup_id && cgroup.is_populated()?,
+            // One of somebody else's keeps its label while it is empty, too: processes may enter it again.
+            Ok(cgroup) => cgroup.id() == record.cgroup_id && (record.foreign || cgroup.is_populated()?),
             Err(_) => false,
         };
+        // Died before it set the label, which may be another's by now.
+        let unset = |maps: &Maps| maps.labels.get(record.label).map(|word| !word.live);
         match maps {
+            Some(maps) if lives && record.foreign && unset(maps)? => forget(home, &record)?,
             _ if lives => {}
             Some(maps) if !maps.tasks.holders(record.label)?.is_empty() => {}
             Some(maps) => free(home, maps, &record)?,
@@ -442,11 +477,21 @@ fn forget(home: &Home, record: &RunRecord) -> Result<(), BpfError> {
         home.drop_legend(*table)?;
     }
     match Cgroup::open(&record.cgroup) {
-        Ok(cgroup) if cgroup.id() == record.cgroup_id => cgroup.remove()?,
+        Ok(cgroup) if cgroup.id() == record.cgroup_id && !record.foreign => cgroup.remove()?,
         Ok(_) | Err(_) => {} // gone already, or another's
     }
     home.forget(&record.id)?;
     Ok(())
+}
+
+/// Frees a workload if nothing holds its label.
+fn let_go(home: &Home, maps: &Maps, workload: &ProtectedWorkload) -> Result<Released, BpfError> {
+    let ProtectedWorkload { record, cgroup, .. } = workload;
+    if cgroup.is_populated()? || !maps.tasks.holders(record.label)?.is_empty() {
+        return Ok(Released::StillHeld);
+    }
+    free(home, maps, record)?;
+    Ok(Released::Entirely)
 }
 
 /// Detaches the programs if no run has an entry.

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 mod bpf_gaps;
+pub mod enforcer;
 pub mod landlock;
 pub mod legend;
 pub mod table;

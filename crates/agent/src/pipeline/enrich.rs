@@ -1,7 +1,7 @@
 //! From what the kernel wrote to what an event says.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,12 +28,14 @@ const REMEMBERED: usize = 1024;
 /// runs are read from disk, where each run keeps them.
 #[derive(Clone, Debug, Default)]
 pub struct Legends {
-    own: Arc<Mutex<HashMap<u32, Rules>>>,
+    own: Arc<Mutex<BTreeMap<u32, Rules>>>,
     /// Of other runs; `None` where there is none to read.
     others: Arc<Mutex<HashMap<u32, Option<Rules>>>>,
     home: Option<Home>,
 }
 
+/// Tables of our own remembered at most; there are 512 in force at once.
+const OWN: usize = 1024;
 /// Tables of other runs remembered at most.
 const OTHERS: usize = 64;
 
@@ -58,7 +60,12 @@ impl Legends {
 
     /// Adds a table, before it is put into the kernel.
     pub fn add(&self, table_id: u32, rules: Rules) {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(table_id, rules);
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.insert(table_id, rules);
+        // The oldest can be read from disk again, where a table of them is still in force.
+        if own.len() > OWN && self.home.is_some() {
+            own.pop_first();
+        }
     }
 
     fn rule(&self, table_id: u32, index: usize) -> Option<Arc<palisade_event::Rule>> {
@@ -85,19 +92,19 @@ impl Enricher {
         Self { host, workload, legends, number: 0, known: HashMap::new() }
     }
 
+    /// The workload.
+    #[must_use]
+    pub fn workload(&self) -> Arc<Workload> {
+        Arc::clone(&self.workload)
+    }
+
     /// The host.
     #[must_use]
     pub fn host(&self) -> Arc<Host> {
         Arc::clone(&self.host)
     }
 
-    /// The event of a record. What `/proc` knows of the process is read at once: it may be gone soon.
-    pub fn event(&mut self, record: abi::Event) -> Event {
-        let workload = Arc::clone(&self.workload);
-        self.event_of(record, workload)
-    }
-
-    /// The same for another workload.
+    /// The event of a record, in a workload. What `/proc` knows of the process is read at once: it may be gone soon.
     pub fn event_of(&mut self, mut record: abi::Event, workload: Arc<Workload>) -> Event {
         let arguments = std::mem::take(&mut record.arguments);
         self.number += 1;

@@ -1,11 +1,13 @@
 //! Events, upwards: from the ring to records that name rules.
 //!
 //! ```text
-//! ring --(one palisade of the machine reads it: reader.lock)--> own label:    decode -> enrich -> sink
-//!                                                         \---> other labels: events/LABEL, a socket of that run
-//! socket of this run ------------------------------------------------------> decode -> enrich -> sink
+//! ring --(one palisade of the machine reads it: reader.lock)--> own labels:   decode -> enrich -> sink
+//!                                                         \---> other labels: events/LABEL, a socket of that palisade
+//! socket of this palisade -------------------------------------------------> decode -> enrich -> sink
+//!
+//! sink of a run: its loop; of the agent: the hub, which has a bounded queue for each subscriber
 //! ```
-//! All runs of a machine share one ring, which has one consumer. Whoever holds `reader.lock` is it and passes on what is
+//! A run has one label, the agent many ([`Owners`]). All palisades of a machine share one ring, which has one consumer. Whoever holds `reader.lock` is it and passes on what is
 //! not its own; when it ends, or is killed, another takes over where it stopped. What belongs to a run whose palisade was
 //! killed it tells itself, as that run's and by the legend that the run keeps on disk. Everything happens on one thread.
 //!
@@ -21,12 +23,16 @@
 mod audit;
 mod enrich;
 mod facts;
+pub mod hub;
+mod owners;
 mod relay;
+mod source;
 mod watch;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -39,12 +45,15 @@ use palisade_bpf::watch::Watch;
 use palisade_event::{Loss, LossPlace, Record, Workload};
 use thiserror::Error;
 
-use crate::home::{Home, HomeError};
+use crate::home::{Home, HomeError, RunRecord};
 use crate::learn::Observer;
 use relay::{Inbox, Letter, Outbox};
 
 pub use audit::AuditSource;
 pub use enrich::{Enricher, Legends, boottime_to_wall, now};
+pub use hub::Hub;
+pub use owners::Owners;
+pub use source::Source;
 
 /// How long one wait lasts: how soon an end is noticed, and a reader that died replaced.
 const TURN: Duration = Duration::from_millis(50);
@@ -61,6 +70,10 @@ const COUNT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Pipeline {
     stop: Arc<AtomicBool>,
+    /// Set before `stop`: what is in the ring is left to whoever reads it next.
+    leave: Arc<AtomicBool>,
+    /// Nothing is read while it is set.
+    paused: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -103,9 +116,10 @@ pub enum PipelineError {
 
 struct Worker {
     home: Home,
-    label: u32,
-    reader: Reader,
-    inbox: Inbox,
+    owners: Owners,
+    reader: Box<dyn Source>,
+    /// What other palisades send; `None` where there are none.
+    inbox: Option<Inbox>,
     /// Where other runs' records go, while this one reads the ring.
     role: Option<Role>,
     enricher: Enricher,
@@ -116,6 +130,13 @@ struct Worker {
     orphans: HashMap<u32, Arc<Workload>>,
     /// The end is near: records are counted as lost rather than told.
     counting: bool,
+}
+
+/// What a pipeline tells its thread.
+struct Orders {
+    stop: Arc<AtomicBool>,
+    leave: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
 }
 
 /// What the one consumer of the ring has.
@@ -148,20 +169,54 @@ impl Pipeline {
     /// # Errors
     /// See [`PipelineError`].
     pub fn start(maps: &Arc<Maps>, home: &Home, label: u32, to: Destination) -> Result<Self, PipelineError> {
+        let owners = Owners::default();
+        owners.set(label, to.enricher.workload());
+        let pipeline = Self::start_at(&home.socket_of(label), maps, home, owners, to)?;
+        pipeline.resume();
+        Ok(pipeline)
+    }
+
+    /// Makes ready to read the events of all workloads of the agent, which begins with [`Self::resume`]: once it is known
+    /// whose the records are that wait in the ring.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub fn start_agent(maps: &Arc<Maps>, home: &Home, owners: Owners, to: Destination) -> Result<Self, PipelineError> {
+        Self::start_at(&home.socket_of_agent(), maps, home, owners, to)
+    }
+
+    fn start_at(path: &Path, maps: &Arc<Maps>, home: &Home, owners: Owners, to: Destination) -> Result<Self, PipelineError> {
+        let reader = Box::new(Reader::new(&maps.events)?);
+        let inbox = Inbox::listen(path, Arc::clone(maps));
+        let inbox = inbox.map_err(|source| PipelineError::Listen { path: path.to_owned(), source })?;
+        Self::start_on(reader, Some(inbox), home, owners, to)
+    }
+
+    /// The same from another source than the kernel's ring, which nobody else reads.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub fn start_source(reader: Box<dyn Source>, home: &Home, owners: Owners, to: Destination) -> Result<Self, PipelineError> {
+        Self::start_on(reader, None, home, owners, to)
+    }
+
+    fn start_on(
+        reader: Box<dyn Source>,
+        inbox: Option<Inbox>,
+        home: &Home,
+        owners: Owners,
+        to: Destination,
+    ) -> Result<Self, PipelineError> {
         let Destination { enricher, observer, sink } = to;
-        let reader = Reader::new(&maps.events)?;
-        let path = home.socket_of(label);
-        let inbox = Inbox::listen(&path, Arc::clone(maps));
-        let inbox = inbox.map_err(|source| PipelineError::Listen { path, source })?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stop, leave, paused) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(true)));
+        let orders = Orders { stop: Arc::clone(&stop), leave: Arc::clone(&leave), paused: Arc::clone(&paused) };
         let unsent = Unsent::default();
         let home = home.clone();
         let orphans = HashMap::new();
         let role = None;
-        let mut worker = Worker { home, label, reader, inbox, role, enricher, observer, sink, unsent, orphans, counting: false };
-        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
-        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+        let mut worker = Worker { home, owners, reader, inbox, role, enricher, observer, sink, unsent, orphans, counting: false };
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&orders));
+        Ok(Self { stop, leave, paused, thread: thread.map_err(PipelineError::Thread)? })
     }
 
     /// Starts reading a run's denials from the kernel's audit log.
@@ -173,7 +228,7 @@ impl Pipeline {
         let stopped = Arc::clone(&stop);
         let mut worker = audit::Worker::new(source, enricher, sink);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
-        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+        Ok(Self { stop, leave: Arc::default(), paused: Arc::default(), thread: thread.map_err(PipelineError::Thread)? })
     }
 
     /// Starts to tell an observer what tracepoints see.
@@ -185,14 +240,28 @@ impl Pipeline {
         let stopped = Arc::clone(&stop);
         let mut worker = watch::Worker::new(watch, observer, enricher, sink);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || worker.work(&stopped));
-        Ok(Self { stop, thread: thread.map_err(PipelineError::Thread)? })
+        Ok(Self { stop, leave: Arc::default(), paused: Arc::default(), thread: thread.map_err(PipelineError::Thread)? })
+    }
+
+    /// Begins, or goes on, to read.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
     }
 
     /// Tells what is still on its way, for three seconds at most, counts the rest as lost, then ends.
     pub fn finish(self) {
-        let Self { stop, thread } = self;
+        let Self { stop, leave: _, paused: _, thread } = self;
         stop.store(true, Ordering::Release);
         // A panic of the thread has been printed; the run's end is not the place to raise it again.
+        drop(thread.join());
+    }
+
+    /// Ends it at once. What is in the ring waits there for the next palisade; its workloads live on.
+    pub fn leave(self) {
+        let Self { stop, leave, paused: _, thread } = self;
+        leave.store(true, Ordering::Release);
+        stop.store(true, Ordering::Release);
+        // As above.
         drop(thread.join());
     }
 }
@@ -200,11 +269,20 @@ impl Pipeline {
 // === impl Worker ===
 
 impl Worker {
-    fn work(&mut self, stop: &AtomicBool) {
+    fn work(&mut self, orders: &Orders) {
+        let Orders { stop, leave, paused } = orders;
         while !stop.load(Ordering::Acquire) {
-            self.turn(TURN);
+            if paused.load(Ordering::Acquire) {
+                thread::sleep(TURN);
+            } else {
+                self.turn(TURN);
+            }
         }
-        self.drain();
+        if leave.load(Ordering::Acquire) {
+            self.tell_losses();
+        } else {
+            self.drain();
+        }
     }
 
     /// Takes the role if it is free, then what there is.
@@ -225,13 +303,13 @@ impl Worker {
 
     fn drain(&mut self) {
         let begun = Instant::now();
-        let end = self.reader.positions().produced;
+        let end = self.reader.produced();
         while begun.elapsed() < COUNT {
             self.counting = begun.elapsed() >= DRAIN;
             self.turn(Duration::from_millis(5));
             // Whoever else read the last ones may still be about to send them, or to tell of those that had no room.
             let wait = if self.role.is_some() { Duration::ZERO } else { 4 * TURN };
-            if self.reader.positions().consumed >= end && !self.read_inbox(wait) {
+            if self.reader.consumed() >= end && !self.read_inbox(wait) {
                 break;
             }
         }
@@ -239,18 +317,17 @@ impl Worker {
     }
 
     fn read_ring(&mut self, wait: Duration) {
-        // A ring that cannot be waited for is looked into all the same; what it lost shows in the numbers.
-        if !self.reader.wait(wait).unwrap_or(true) {
+        if !self.reader.wait(wait) {
             // A run whose socket was full still has to be told what it missed.
             if let Some(role) = &mut self.role {
                 role.outbox.flush();
             }
             return;
         }
-        let records = self.reader.take(BATCH).unwrap_or_default();
+        let records = self.reader.take(BATCH);
         for record in records {
             match Event::label_of(&record) {
-                Some(label) if label == self.label => self.take(&record),
+                Some(label) if self.owners.get(label).is_some() => self.take(&record),
                 Some(label) => {
                     note_number(&mut self.role, &record);
                     let sent = self.role.as_mut().is_some_and(|role| role.outbox.send(label, &record));
@@ -273,7 +350,11 @@ impl Worker {
 
     /// Returns whether there was anything.
     fn read_inbox(&mut self, wait: Duration) -> bool {
-        let letters = self.inbox.receive(wait);
+        let Some(inbox) = &mut self.inbox else {
+            thread::sleep(wait);
+            return false;
+        };
+        let letters = inbox.receive(wait);
         let any = !letters.is_empty();
         for letter in letters {
             match letter {
@@ -294,7 +375,8 @@ impl Worker {
         }
         let home = &self.home;
         let orphan = self.orphans.entry(table).or_insert_with(|| {
-            let container = home.run_of(label).map_or_else(|| format!("label {label}"), |run| format!("run {}", run.id));
+            let name = |run: RunRecord| if run.foreign { run.id } else { format!("run {}", run.id) };
+            let container = home.run_of(label).map_or_else(|| format!("label {label}"), name);
             Arc::new(Workload { container, ..Workload::default() })
         });
         let workload = Arc::clone(orphan);
@@ -324,7 +406,12 @@ impl Worker {
         let event = match (other, &self.observer) {
             (Some(workload), _) => self.enricher.event_of(event, workload),
             (None, Some(observer)) => return observer.take(event),
-            (None, None) => self.enricher.event(event),
+            (None, None) => {
+                // Let go between the record's being sent and its being read: named by its number.
+                let unknown = |label| Arc::new(Workload { container: format!("label {label}"), ..Workload::default() });
+                let workload = self.owners.get(event.label).unwrap_or_else(|| unknown(event.label));
+                self.enricher.event_of(event, workload)
+            }
         };
         let record = Record::from(event);
         if !(self.sink)(record) {

@@ -7,15 +7,16 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use palisade_bpf::load::LoadError;
 use palisade_ruleset::{Gained, RuleId, RuleSet, Tree};
 
-use super::links::{self, LinkFollower};
 use super::watching::{self, WatchConfinement};
 use super::{Choice, Refused, RunError, RunOptions, command};
 use crate::cgroup::Cgroup;
 use crate::enforce::bpf::{BpfEnforcer, BpfError, OpenError, ProtectedWorkload, Released};
+use crate::enforce::enforcer::Failure;
 use crate::enforce::landlock::{
     self, AuditReader, AuditUnavailable, Explainer, KernelLandlock, Plan, PlanOptions, RealView, Weight,
 };
@@ -23,7 +24,9 @@ use crate::enforce::table::{self, Table};
 use crate::enforce::{Backend, Coverage, Gap, bpf_gaps, bpf_inherent};
 use crate::health::{HealthError, Watch};
 use crate::learn::Watcher;
+use crate::links::{self, LinkFollower, Relink, Relinked};
 use crate::pipeline::{AuditSource, Destination, Enricher, Legends, Pipeline, PipelineError, Sink};
+use crate::tree::{Lookups, Observed, RootTree};
 
 /// An armed back end.
 pub(super) enum Confinement {
@@ -67,6 +70,12 @@ pub(super) struct Protection {
     rules: RuleSet,
     generation: u64,
     legends: Legends,
+}
+
+/// The rules of a run, with the tree that they are resolved in.
+struct RunRules {
+    tree: RootTree,
+    protection: Arc<Mutex<Option<Protection>>>,
 }
 
 /// The generation of a run's first table.
@@ -175,7 +184,11 @@ impl Confinement {
     /// When it returns, the rules hold for the links that are there; from then on for those that come.
     pub(super) fn follow_links(&self, tell: links::Tell) -> Result<Option<LinkFollower>, RunError> {
         match self {
-            Self::Bpf(bpf) => LinkFollower::start(Arc::clone(&bpf.protection), tell).map(Some),
+            Self::Bpf(bpf) => {
+                let tree = RootTree::open("/".as_ref(), SystemTime::now())?;
+                let rules = Box::new(RunRules { tree, protection: Arc::clone(&bpf.protection) });
+                Ok(LinkFollower::start(rules, tell).map(Some)?)
+            }
             // Landlock binds to files when it starts; its gaps say so.
             Self::Landlock(_) | Self::Watched(_) | Self::Unenforced(_) => Ok(None),
         }
@@ -244,10 +257,17 @@ impl Protection {
         *rules = renewed;
         Ok(gained)
     }
+}
 
-    /// The generation of the table in force.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+// === impl RunRules ===
+
+impl Relink for RunRules {
+    fn resolve_again(&mut self, lookups: &dyn Lookups) -> Result<Vec<Relinked>, Failure> {
+        let Self { tree, protection } = self;
+        let mut protection = lock(protection);
+        let Some(protection) = &mut *protection else { return Ok(Vec::new()) };
+        let gained = protection.resolve_again(&Observed { tree, lookups })?;
+        Ok(vec![Relinked { whose: String::new(), gained, generation: protection.generation }])
     }
 }
 

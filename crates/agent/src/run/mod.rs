@@ -16,7 +16,6 @@
 mod command;
 mod confine;
 mod enter;
-mod links;
 mod supervise;
 mod watching;
 
@@ -36,6 +35,7 @@ use crate::enforce::table::TableError;
 use crate::enforce::{Backend, Coverage, Gap};
 use crate::health::{HealthError, Trouble};
 use crate::learn::{Observer, Watcher, Watchers};
+use crate::links::LinksError;
 use crate::pipeline::PipelineError;
 use crate::tree::{RootError, RootTree};
 
@@ -191,8 +191,8 @@ pub enum RunError {
     #[error("cannot start the command: {0}")]
     Spawn(#[source] io::Error),
     /// Links on the way of rules cannot be followed.
-    #[error("cannot watch for links: {0}")]
-    Watch(#[source] io::Error),
+    #[error(transparent)]
+    Links(#[from] LinksError),
     /// A thread or a signal handler could not be set up.
     #[error("cannot follow the command: {0}")]
     Follow(#[source] io::Error),

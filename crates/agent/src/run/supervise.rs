@@ -6,7 +6,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use palisade_bpf::probe;
 use palisade_event::{Aggregator, Level, Message, Record};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -14,10 +13,10 @@ use signal_hook::iterator::{Handle, Signals};
 use super::command::{self, Exit, Target};
 use super::confine::Confinement;
 use super::enter::Entry;
-use super::links::{self, LinkFollower};
 use super::{Leftovers, Notice, RunError, RunOptions, RunReport, Started};
 use crate::cgroup::{Cgroup, Member};
-use crate::health::{Trouble, Watch};
+use crate::health::{Trouble, Watch, keep_tracing_on};
+use crate::links::{self, LinkFollower};
 use crate::pipeline::{Pipeline, now};
 
 /// Records that wait for the caller. At 1 KiB each: 4 MiB. Full: the record is dropped and counted.
@@ -345,15 +344,4 @@ impl Run<'_> {
         let tell = &mut *self.tell;
         self.aggregator.flush(&mut |event| tell(Notice::Record(Record::Event(event))));
     }
-}
-
-/// `kernel.ftrace_enabled=0` switches every LSM program off: set back, and said.
-fn keep_tracing_on() -> Option<String> {
-    if probe::ftrace_enabled() != Some(false) {
-        return None;
-    }
-    Some(match std::fs::write("/proc/sys/kernel/ftrace_enabled", "1") {
-        Ok(()) => "kernel.ftrace_enabled was set to 0, which switched enforcement off; it is 1 again".to_owned(),
-        Err(error) => format!("kernel.ftrace_enabled is 0, which switches enforcement off, and cannot be set: {error}"),
-    })
 }
