@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::out::Outcome;
-use crate::{completions, karmor, policy};
 #[cfg(feature = "node")]
-use crate::{probe, run};
+use crate::{agent, probe, run};
+use crate::{completions, karmor, logs, policy, workloads};
 
 /// Keeps programs to what they were meant to do.
 ///
@@ -25,10 +25,17 @@ enum Command {
     /// Run a command under policies
     #[cfg(feature = "node")]
     Run(Box<run::Args>),
+    /// Run the agent of this machine: units under policies, events for whoever asks
+    #[cfg(feature = "node")]
+    Agent(Box<agent::Args>),
+    /// Show what policies denied and reported, as the agent tells it
+    Logs(Box<logs::Args>),
+    /// Show who runs: which policies select it, what carries them out, and how far
+    Workloads(workloads::Args),
     /// Show what this kernel and machine offer, each line proven by trying
     #[cfg(feature = "node")]
     Probe(probe::Args),
-    /// Check, explain, test and compile policies; needs no kernel support and no privileges
+    /// Check, explain, test and compile policies, which needs no privileges; add them to the agent
     Policy(policy::PolicyArgs),
     /// Print a completion script for a shell
     Completions(completions::Args),
@@ -38,6 +45,10 @@ const EXAMPLES: &str = "\
 Examples:
   # deny everything that nginx.yaml does not allow
   palisade run --policy nginx.yaml -- nginx -g 'daemon off;'
+  # a unit under the policies of a directory, from now on
+  palisade agent --policies DIR --unit nginx.service
+  # what the agent's policies deny and report
+  palisade logs --follow
   # what can be enforced here, and why not more
   palisade probe
   # what is wrong with a policy, and what is worth knowing
@@ -77,6 +88,10 @@ pub(crate) fn run_palisade(args: Vec<OsString>) -> anyhow::Result<Outcome> {
         Command::Run(args) => run::run(*args),
         #[cfg(feature = "node")]
         Command::Probe(args) => probe::run(&args),
+        #[cfg(feature = "node")]
+        Command::Agent(args) => agent::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Workloads(args) => workloads::run(&args),
         Command::Policy(args) => policy::run(args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

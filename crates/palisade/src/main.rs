@@ -9,11 +9,17 @@
 //!
 //! Nothing that a policy or a file tree says reaches a terminal as it is: see [`text`].
 
+#[cfg(feature = "node")]
+mod agent;
 mod cli;
+mod client;
 mod completions;
+#[cfg(feature = "node")]
+mod host;
 mod karmor;
 #[cfg(feature = "node")]
 mod learn;
+mod logs;
 mod out;
 mod policy;
 #[cfg(feature = "node")]
@@ -22,6 +28,7 @@ mod probe;
 mod run;
 mod text;
 mod tree;
+mod workloads;
 
 use std::process::ExitCode;
 

@@ -54,6 +54,11 @@ pub(crate) fn print_error(text: &str) -> io::Result<()> {
 
 /// Prints a value as JSON, indented. What could mislead a terminal is escaped, as JSON can.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(print(&pretty_json(value)?)?)
+}
+
+/// A value as JSON, indented, with a newline. What could mislead a terminal is escaped, as JSON can.
+pub(crate) fn pretty_json(value: &impl Serialize) -> anyhow::Result<String> {
     let json = serde_json::to_string_pretty(value)?;
     let mut safe = String::with_capacity(json.len() + 1);
     for c in json.chars() {
@@ -67,7 +72,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
         }
     }
     safe.push('\n');
-    Ok(print(&safe)?)
+    Ok(safe)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -16,10 +16,11 @@ use palisade_agent::enforce::{Backend, Coverage};
 use palisade_agent::learn::Watchers;
 use palisade_agent::run::{Choice, Leftovers, Notice, Refused, RunOptions, RunReport, Started, run as run_command};
 use palisade_event::text::{Layout, Styles};
-use palisade_event::{EncodeOptions, Host, Record, Summary, Text, json};
+use palisade_event::{EncodeOptions, Record, Summary, Text, json};
 use palisade_policy::model::Policy;
 use palisade_ruleset::{Mode, Workload};
 
+use crate::host::host;
 use crate::learn::{self, Learning, Whose};
 use crate::out::{Outcome, print_error};
 use crate::policy::input::Input;
@@ -259,11 +260,6 @@ fn is_of(record: &Record, run: &str) -> bool {
 fn command_name(command: &[OsString]) -> String {
     let first = command.first().map(PathBuf::from).unwrap_or_default();
     first.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-fn host() -> Host {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|n| n.trim().to_owned()).unwrap_or_default();
-    Host { cluster: "default".to_owned(), name, version: env!("CARGO_PKG_VERSION").to_owned(), ..Host::default() }
 }
 
 /// A line for each section that is accepted and that nothing enforces.

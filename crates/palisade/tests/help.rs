@@ -13,7 +13,13 @@ fn help(verbs: &[&str]) -> String {
 #[test]
 fn every_verb_helps() {
     for verbs in [
-        ["policy"].as_slice(),
+        ["agent"].as_slice(),
+        &["logs"],
+        &["workloads"],
+        &["policy"],
+        &["policy", "add"],
+        &["policy", "delete"],
+        &["policy", "list"],
         &["policy", "check"],
         &["policy", "explain"],
         &["policy", "test"],

@@ -1,4 +1,4 @@
-//! `palisade policy`: what needs policies and no kernel.
+//! `palisade policy`: what needs policies and no kernel; and the policies of the running agent.
 //!
 //! ```text
 //! files -> input -> policy::parse -> check    problems, notes, hints, with a tree: names and needs
@@ -13,6 +13,7 @@ mod compile;
 mod end;
 mod explain;
 pub(crate) mod input;
+mod remote;
 mod report;
 mod socket;
 mod test;
@@ -38,6 +39,12 @@ enum PolicyCommand {
     Test(test::Args),
     /// Compile policies to the tables that the kernel walks, and tell their size
     Compile(compile::Args),
+    /// Give the running agent policies, which it keeps
+    Add(remote::ChangeArgs),
+    /// Take policies away from the running agent
+    Delete(remote::ChangeArgs),
+    /// Show the policies of the running agent, what they select, and what is wrong with files
+    List(remote::ListArgs),
 }
 
 /// Does what `policy VERB ...` says.
@@ -48,5 +55,8 @@ pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<Outcome> {
         PolicyCommand::Explain(args) => explain::run(&args),
         PolicyCommand::Test(args) => test::run(&args),
         PolicyCommand::Compile(args) => compile::run(&args),
+        PolicyCommand::Add(args) => remote::change(&args, remote::Change::Add),
+        PolicyCommand::Delete(args) => remote::change(&args, remote::Change::Delete),
+        PolicyCommand::List(args) => remote::list(&args),
     }
 }
