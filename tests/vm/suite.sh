@@ -2,8 +2,8 @@
 # Everything that is tested in a virtual machine, as root: the corpus by real system calls under BPF-LSM, what
 # `palisade run` promises, and a real nginx under its policy. Called by `cargo xtask test`, in /payload.
 #
-#   suite.sh GROUP...    groups: run, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle, races,
-#                        opens, opens-controls (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
+#   suite.sh GROUP...    groups: run, agent, corpus, containers, containers-whole, mappings, landlock, learn, bypass, lifecycle,
+#                        races, opens, opens-controls (which guest runs which: xtask/src/suite/test.rs); facts (what this kernel is, for `cargo xtask
 #                        test-kernels`); all: everything but what needs a kernel's audit log
 # OPENS in the environment: judged opens of the stress test on each of two file systems.
 #
@@ -72,6 +72,10 @@ run() {
 	part "run: what it promises (kill -9, 20 at once, one in another, losses counted)" sh scenarios.sh /payload/minirun
 	held
 	part "nginx under its policy" bash nginx.sh /payload/palisade /payload/examples bpf
+}
+
+agent() {
+	part "the agent: policies come and go, killed and taken over" bash agent.sh /payload/palisade
 }
 
 corpus_ext4() {
@@ -148,6 +152,7 @@ opens_controls() {
 for group; do
 	case $group in
 	run) run ;;
+	agent) agent ;;
 	corpus) corpus_ext4 ;;
 	# A container costs most of a second under emulation: what layers and layouts are about, and a sample of the rest.
 	containers) containers --filter "map_exec: " --filter "links: " --filter "layouts: " --every 5 ;;
@@ -170,6 +175,7 @@ for group; do
 	all)
 		facts
 		run
+		agent
 		corpus_ext4
 		containers
 		grace quick

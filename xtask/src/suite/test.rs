@@ -34,7 +34,7 @@ struct Guest {
 const GUESTS: [&[Guest]; 2] = [
     &[Guest { name: "corpus", groups: &["corpus", "learn", "races", "lifecycle"], kernel: "6.1", append: "", processors: 2 }],
     &[
-        Guest { name: "run", groups: &["run", CONTAINERS], kernel: "6.1", append: "", processors: 2 },
+        Guest { name: "run", groups: &["run", "agent", CONTAINERS], kernel: "6.1", append: "", processors: 2 },
         // Landlock tells its denials from Linux 6.15 on, where audit is on.
         // Of all settings the hardest for programs that share memory.
         Guest { name: "opens", groups: &["opens"], kernel: "6.1", append: "preempt=full", processors: 3 },
@@ -242,6 +242,7 @@ pub(crate) fn payload(binaries: &GuestBinaries, scratch: &Path) -> Result<Vec<Pa
         ("docs/threat-model.md", "threat-model.md"),
         ("tests/bypass/attacks.tsv", "attacks.tsv"),
         ("tests/vm/learn.sh", "learn.sh"),
+        ("tests/vm/agent.sh", "agent.sh"),
         ("crates/agent/tests/vm/scenarios.sh", "scenarios.sh"),
         ("tests/stress/stress.sh", "stress.sh"),
     ] {
