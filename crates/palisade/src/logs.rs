@@ -254,7 +254,7 @@ mod tests {
             pid: 7,
             ..Alert::default()
         };
-        let expected = "== Alert / 2026-09-21 14:13:20.123456 ==\nHostName: node1\nResource: /x\\x0AAction: Allow\n\
+        let expected = "== Alert / 2026-09-21 14:13:20.123456 ==\nHostName: node1\nResource: /x\\x0aAction: Allow\n\
                         Operation: File\nPID: 7\n\n";
         assert_eq!(as_text(&alert).unwrap(), expected);
     }
