@@ -75,6 +75,7 @@ run() {
 }
 
 agent() {
+	unheld
 	part "the agent: policies come and go, killed and taken over" bash agent.sh /payload/palisade
 }
 
