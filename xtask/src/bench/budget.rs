@@ -272,8 +272,12 @@ mod tests {
     #[test]
     fn the_number_of_rules_may_not_show() {
         let plan = [Configuration::WholePath(Mix::Literal, 10), Configuration::WholePath(Mix::Literal, 100)];
-        let check =
-            |a, b| of_spread(&plan, &Figures::read(&format!("bench: whole-path-literal-10 open-60 {a}\nbench: whole-path-literal-100 open-60 {b}\n")));
+        let check = |a, b| {
+            of_spread(
+                &plan,
+                &Figures::read(&format!("bench: whole-path-literal-10 open-60 {a}\nbench: whole-path-literal-100 open-60 {b}\n")),
+            )
+        };
         assert_eq!(check(14_000, 14_100).verdict(), "met");
         assert_eq!(check(14_000, 14_200).verdict(), "OVER");
         assert_eq!(of_spread(&plan, &Figures::default()).verdict(), "not measured");

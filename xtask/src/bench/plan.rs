@@ -210,7 +210,9 @@ impl Plan {
         let mut files = vec![(HOLD_POLICY.to_owned(), HOLD_RULES.to_owned())];
         for configuration in &self.configurations {
             match *configuration {
-                Configuration::Palisade(mix, count) | Configuration::NoBase(mix, count) | Configuration::WholePath(mix, count) => {
+                Configuration::Palisade(mix, count)
+                | Configuration::NoBase(mix, count)
+                | Configuration::WholePath(mix, count) => {
                     files.push((policy_file(mix, count), Rules::new(count, mix).policy()));
                 }
                 Configuration::AppArmor(mix, count) => {
