@@ -20,7 +20,7 @@ pub fn why_unused<'a>(attached: impl Iterator<Item = &'a str> + Clone) -> Option
 }
 
 /// For the negative controls alone: has the programs leave out what `PALISADE_WITHOUT` says, a sum of the `KEY_*` in
-/// `src/c/open.h`.
+/// `src/c/cache_key.h`.
 #[cfg(feature = "test-controls")]
 pub(crate) fn leave_out(object: &libbpf_rs::Object) -> Result<(), crate::maps::MapError> {
     use libbpf_rs::{MapCore as _, MapFlags};

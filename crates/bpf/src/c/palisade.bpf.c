@@ -11,7 +11,7 @@
  *   socket.h      socket -> row of its class; key.h: network operation -> text; end.h: address -> end
  *   event.h       decision -> user space
  *   judge.h       one access from beginning to end
- *   cache.h       what is kept of directories; open.h: opening files by it
+ *   cache.h       what is kept of directories: cache_key.h, cache_name.h, pass_size.h; open.h: opening files by it
  *   exec.h open.h file.h attr.h net.h unix.h capability.h: the hooks; of the built-in rules: self.h mount.h attach.h
  *
  * clang -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -c palisade.bpf.c

@@ -189,15 +189,19 @@ __noinline int place_name(u32 index, u32 which)
 #define PAL_SIZE s
 #define PAL_BITS PAL_BITS_S
 #include "table_size.h"
+#include "pass_size.h"
 #define PAL_SIZE m
 #define PAL_BITS PAL_BITS_M
 #include "table_size.h"
+#include "pass_size.h"
 #define PAL_SIZE l
 #define PAL_BITS PAL_BITS_L
 #include "table_size.h"
+#include "pass_size.h"
 #define PAL_SIZE x
 #define PAL_BITS PAL_BITS_X
 #include "table_size.h"
+#include "pass_size.h"
 
 /* Calls the function of the size. Every argument is a plain variable. */
 #define DISPATCH(name, size, ...)                                                                                     \
