@@ -3,8 +3,10 @@
 //! Where a field of an alert comes from is said in [`palisade_event::kubearmor`]; here each is put in its place, and both
 //! sides are taken apart whole, so that a field that is new on either cannot be forgotten.
 
+use std::sync::Arc;
+
 use palisade_event::kubearmor::{Alert as Told, ExecEvent, PodOwner};
-use palisade_event::{EncodeOptions, Event, Loss, Message};
+use palisade_event::{EncodeOptions, Event, Level, Loss, Message};
 
 use crate::feeder;
 
@@ -218,6 +220,15 @@ impl feeder::Log {
             palisade_first: alert.palisade_first,
             palisade_last: alert.palisade_last,
         }
+    }
+}
+
+impl feeder::Message {
+    /// A loss, told to whoever reads messages alone: a warning whose text says where and how many.
+    #[must_use]
+    pub fn of_loss(loss: &Loss) -> Self {
+        let Loss { time, host, .. } = loss;
+        Self::from(&Message { time: *time, host: Arc::clone(host), level: Level::Warning, text: loss.text() })
     }
 }
 

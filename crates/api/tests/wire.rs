@@ -224,6 +224,14 @@ fn losses_and_messages_are_told_as_in_json_files() {
 }
 
 #[test]
+fn a_loss_is_told_with_its_number_to_who_reads_messages_alone() {
+    let loss = Loss { time: TIME, host: mk_host(), place: LossPlace::RingBuffer, count: 7 };
+    let told = feeder::Message::of_loss(&loss);
+    assert_eq!((told.level, told.host_name), (Level::Warning.name().to_owned(), "node1".to_owned()));
+    assert!(told.message.contains('7') && told.message == loss.text(), "{}", told.message);
+}
+
+#[test]
 fn the_descriptors_name_every_service_with_its_methods() {
     let set = prost_types::FileDescriptorSet::decode(palisade_api::DESCRIPTORS).unwrap();
     let mut methods = Vec::new();

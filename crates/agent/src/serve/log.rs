@@ -51,12 +51,13 @@ impl LogService for Log {
         Ok(Response::new(ReplyMessage { retval: request.into_inner().nonce }))
     }
 
-    /// With any filter. Losses are told to [`Self::watch_alerts`] alone, which has a place for their number.
+    /// With any filter. A loss is a message here, whose text has its number.
     async fn watch_messages(&self, request: Request<RequestMessage>) -> Result<Response<Self::WatchMessagesStream>, Status> {
         let records = self.subscribe("messages of a client", Wants::Messages, request.get_ref());
         let messages = records.filter_map(|record| match record {
             Record::Message(message) => Some(Ok(feeder::Message::from(&*message))),
-            Record::Event(_) | Record::Loss(_) => None,
+            Record::Loss(loss) => Some(Ok(feeder::Message::of_loss(&loss))),
+            Record::Event(_) => None,
         });
         Ok(Response::new(Box::pin(messages)))
     }
